@@ -1,0 +1,50 @@
+"""How kernels see their arrays: channels-last, groups as an axis of their own, zeros around the edge.
+
+Outside the kernels every image batch is logically N x C x H x W, whatever its strides. Inside, loops run
+over N x H x W x G x Cg, so that one pixel's channels are neighbours in memory and a group is just an index.
+"""
+import numpy as np
+
+
+def device_of(array):
+    """"cuda" for a CuPy array, "cpu" for a NumPy array; decided by the array itself, never by a global."""
+    return "cuda" if type(array).__module__.partition(".")[0] == "cupy" else "cpu"
+
+
+def to_channels_last(x, groups=1):
+    """N x C x H x W with any strides -> contiguous N x H x W x G x C/G (no copy if x is channels-last)."""
+    n, c, h, w = x.shape
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).reshape(n, h, w, groups, c // groups)
+
+
+def from_channels_last(y):
+    """N x H x W x G x Cg -> the N x (G Cg) x H x W view of the same memory, so with channels-last strides."""
+    n, h, w = y.shape[:3]
+    return y.reshape(n, h, w, y.shape[3] * y.shape[4]).transpose(0, 3, 1, 2)
+
+
+def padded(x, p):
+    """x (N x C x H x W) as N x HP x WP x G x C/G with the zeros of `p.padding` around it.
+
+    HP = H + top + bottom and WP = W + left + right. No copy if x is channels-last and nothing is added.
+    """
+    (top, bottom), (left, right) = p.padding
+    if not (top or bottom or left or right):
+        return to_channels_last(x, p.groups)
+    n, c, h, w = x.shape
+    xp = np.zeros((n, top + h + bottom, left + w + right, c), x.dtype)
+    xp[:, top : top + h, left : left + w] = x.transpose(0, 2, 3, 1)
+    return xp.reshape(*xp.shape[:3], p.groups, c // p.groups)
+
+
+def pack_weight(w, groups, axes):
+    """w (OC x Cg x KH x KW) as a contiguous copy of its five axes (G, OCg, Cg, KH, KW), in the order `axes`."""
+    oc, cg, kh, kw = w.shape
+    return np.ascontiguousarray(w.reshape(groups, oc // groups, cg, kh, kw).transpose(axes))
+
+
+def unpack_weight(wp, axes):
+    """The inverse of `pack_weight`: the OC x Cg x KH x KW array, contiguous."""
+    inverse = np.argsort(axes)
+    g, ocg, cg, kh, kw = (wp.shape[i] for i in inverse)
+    return np.ascontiguousarray(wp.transpose(inverse)).reshape(g * ocg, cg, kh, kw)

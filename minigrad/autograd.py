@@ -1,0 +1,362 @@
+"""The engine: Functions record a graph as they run, and `backward` walks it from the result to the leaves.
+
+A graph node is a Function (one that computed something) or a leaf Tensor. A Function is created after everything it
+depends on, so descending creation order is a topological order: no recursion, however deep the graph. Gradients are
+Tensors and every `Function.backward` is composed of Functions, so with create_graph=True the gradients have a graph
+of their own and can be differentiated again.
+"""
+import itertools
+import sys
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+import numpy as np
+
+from .device import array_module
+from .hooks import run_hooks
+from .tensor import Tensor, as_tensor
+
+_grad_enabled = ContextVar("grad_enabled", default=True)
+_anomaly = ContextVar("anomaly", default=False)
+_creation_order = itertools.count()
+
+
+# --- modes
+
+
+@contextmanager
+def _setting(variable, value):
+    """Give a context variable a value for the length of a `with` block (or of a decorated function)."""
+    previous = variable.get()
+    variable.set(value)
+    try:
+        yield
+    finally:
+        variable.set(previous)
+
+
+def no_grad():
+    """Context manager or decorator: nothing is recorded inside, results do not require gradients."""
+    return _setting(_grad_enabled, False)
+
+
+def enable_grad():
+    """Context manager or decorator: recording is on inside, also within `no_grad`."""
+    return _setting(_grad_enabled, True)
+
+
+def set_grad_enabled(mode):
+    """Context manager or decorator: recording is on or off inside, as `mode` says."""
+    return _setting(_grad_enabled, bool(mode))
+
+
+def is_grad_enabled():
+    """Whether operations are being recorded (in this thread)."""
+    return _grad_enabled.get()
+
+
+def detect_anomaly():
+    """Context manager: the first NaN or infinity, forward or backward, raises FloatingPointError.
+
+    The error names the operation and the line of user code that called it. Costs time: for hunting only.
+    """
+    return _setting(_anomaly, True)
+
+
+# --- functions
+
+
+class Function:
+    """One differentiable operation. Subclass it, write `forward` and `backward`, and call an instance on Tensors.
+
+        class Scale(Function):
+            \"\"\"y = factor x.\"\"\"
+            def forward(self, x): return x * self.factor          # arrays in, one array out
+            def backward(self, gy): return gy * self.factor       # Tensors in, Tensors out
+
+        y = Scale(factor=3.0)(x)
+
+    Keyword arguments of the constructor become attributes. `forward` keeps what `backward` needs with
+    `self.save(...)`; `backward` reads it as Tensors from `self.saved` and returns one gradient per input (None where
+    there is none; a single one need not be in a tuple). `self.needs[i]` says whether input i wants a gradient.
+    """
+
+    registry = {}  # name -> subclass: every differentiable operation there is
+    hooks = None
+    edges = ()  # per input: the Function that made it, the leaf itself, or None if it needs no gradient
+    where = None  # the user's line, recorded in anomaly mode
+    _saved = None
+    _pending = ()
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        cls.name = cls.__name__
+        Function.registry[cls.__name__] = cls
+
+    def __init__(self, **params):
+        self.__dict__.update(params)
+
+    def forward(self, *arrays):
+        """Compute the result. arrays: the inputs' data. Returns one array."""
+        raise NotImplementedError(f"{self.name}.forward")
+
+    def backward(self, gy):
+        """The gradients of the inputs, given that of the output, as Tensors composed of Functions."""
+        raise NotImplementedError(f"{self.name}.backward")
+
+    def __call__(self, *inputs):
+        recording = _grad_enabled.get()
+        self.needs = tuple(recording and t.requires_grad for t in inputs)
+        if _anomaly.get():
+            self.where = _user_line()
+        arrays = tuple(t._data for t in inputs)
+        with np.errstate(all="ignore"):  # infinities and NaN flow, as in PyTorch; detect_anomaly finds them
+            y = self.forward(*arrays)
+        if isinstance(y, np.generic):
+            y = np.asarray(y)
+        elif any(y is a for a in arrays):
+            y = y.view()
+        version = next((t._version for t in inputs if _same_memory(y, t._data)), None)
+        if any(self.needs) and y.dtype.kind == "f":
+            out = Tensor._wrap(y, self, version)
+            self._record(inputs, arrays, out)
+        else:
+            out = Tensor._wrap(y, None, version)
+        self._pending = ()
+        if self.where:
+            self._check_forward(inputs, out)
+        return out
+
+    def save(self, *arrays):
+        """Keep arrays for `backward`: inputs, the output, or others that are constants (None is kept as None)."""
+        self._pending = arrays
+
+    @property
+    def saved(self):
+        """What `save` kept, as Tensors: inputs and the output are connected to the graph again."""
+        if self._saved is None:
+            raise RuntimeError(
+                f"{self.name}: the values saved for backward were freed by an earlier backward; "
+                "call that one with retain_graph=True to go through the graph again"
+            )
+        return tuple(None if s is None else s.unpack(self) for s in self._saved)
+
+    def _record(self, inputs, arrays, out):
+        """Become a node of the graph."""
+        self.order = next(_creation_order)
+        for t in inputs:
+            if t._fn is not None and t._made_at != t._version.count:
+                raise RuntimeError(
+                    f"{self.name}: an input made by {t._fn.name} was changed in place through another tensor that "
+                    "shares its memory, so its gradient would be wrong; change a .clone() instead"
+                )
+        self.edges = tuple((t._fn or t) if need else None for t, need in zip(inputs, self.needs, strict=True))
+        self.input_types = tuple((t.shape, t.dtype) for t in inputs)
+        self._saved = tuple(_Saved.pack(a, inputs, arrays, out) for a in self._pending)
+
+    def _check_forward(self, inputs, out):
+        if _all_finite(out):
+            return
+        source = "" if all(map(_all_finite, inputs)) else " (an input had one already)"
+        raise FloatingPointError(f"{self.name} produced NaN or infinity{source}, called at {self.where}")
+
+    def _gradients(self, gy):
+        """`backward`, with its results checked: one gradient or None per input."""
+        with _setting(_anomaly, False):  # report the operation that was differentiated, not one inside its backward
+            grads = self.backward(gy)
+        grads = grads if isinstance(grads, tuple) else (grads,)
+        if len(grads) != len(self.edges):
+            raise RuntimeError(f"{self.name}.backward returned {len(grads)} gradients for {len(self.edges)} inputs")
+        for i, (g, (shape, dtype)) in enumerate(zip(grads, self.input_types, strict=True)):
+            if g is not None and (g.shape != shape or g.dtype != dtype):
+                raise RuntimeError(
+                    f"{self.name}.backward returned a gradient of shape {g.shape}, {g.dtype} for input {i} "
+                    f"of shape {shape}, {dtype}"
+                )
+            if _anomaly.get() and g is not None and self.edges[i] is not None and not _all_finite(g):
+                line = self.where or "a line not recorded: run the forward pass under detect_anomaly too"
+                raise FloatingPointError(f"backward of {self.name} gave NaN or infinity for input {i}, called at {line}")
+        return grads
+
+
+class _Saved:
+    """One array kept for backward, with what it takes to check it and to connect it to the graph again."""
+
+    __slots__ = ("array", "count", "label", "node", "version")
+    OUTPUT = object()
+
+    @classmethod
+    def pack(cls, array, inputs, arrays, out):
+        if array is None:
+            return None
+        s = cls()
+        s.array, s.node, s.version, s.label = array, None, None, ""
+        if array is out._data:
+            s.node, s.version, s.label = cls.OUTPUT, out._version, "its output"
+        for i, (t, a) in enumerate(zip(inputs, arrays, strict=True)):
+            if array is a:
+                s.node = (t._fn or t) if t.requires_grad else None
+                s.version, s.label = t._version, f"input {i}"
+                break
+        s.count = s.version.count if s.version else 0
+        return s
+
+    def unpack(self, fn):
+        if self.version and self.version.count != self.count:
+            at = f" (called at {fn.where})" if fn.where else ""
+            raise RuntimeError(
+                f"{fn.name}{at}: {self.label}, which backward needs (shape {self.array.shape}), "
+                f"was modified in place: it is at version {self.version.count}, saved at version {self.count}"
+            )
+        if isinstance(self.node, Tensor):
+            return self.node
+        node = fn if self.node is _Saved.OUTPUT else self.node
+        if node is None:
+            return Tensor._wrap(self.array)
+        out = Tensor._wrap(self.array, node, self.version)
+        return out
+
+
+def _same_memory(a, b):
+    """Whether one is a view of the other, or both are views of the same array."""
+    return (a if a.base is None else a.base) is (b if b.base is None else b.base)
+
+
+def _all_finite(t):
+    return not t.is_floating_point or bool(array_module(t._data).isfinite(t._data).all())
+
+
+_ENGINE_FOLDERS = tuple(str(Path(__file__).parent / name) for name in ("", "ops", "nn", "kernels", "optim"))
+
+
+def _user_line():
+    """"file:line: code" of the innermost caller outside the engine."""
+    import linecache
+
+    frame = sys._getframe(2)
+    while frame.f_back and str(Path(frame.f_code.co_filename).parent) in _ENGINE_FOLDERS:
+        frame = frame.f_back
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    return f"{file}:{line}: {linecache.getline(file, line).strip()}"
+
+
+# --- the walk backwards
+
+
+def backward(tensor, gradient=None, retain_graph=False, create_graph=False):
+    """Add the gradient of `tensor` to the `.grad` of every leaf that it depends on.
+
+    gradient: the gradient of some scalar with respect to `tensor`, of its shape; may be left out for a scalar (1).
+    retain_graph: keep saved values, so that the graph can be walked again. create_graph: record the walk itself, so
+    that the gradients can be differentiated (implies retain_graph). Raises RuntimeError where the graph was freed,
+    where a saved value was modified in place, or where `tensor` does not require gradients.
+    """
+    seeds = [(tensor, _seed(tensor, gradient))]
+    for leaf, g in _walk(seeds, None, retain_graph, create_graph):
+        _accumulate(leaf, g, create_graph)
+
+
+def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, allow_unused=False):
+    """The gradients of `outputs` with respect to `inputs`, as a tuple; no `.grad` is touched.
+
+    outputs, inputs, grad_outputs: a Tensor or a sequence of them; inputs may be leaves or intermediate results.
+    retain_graph: defaults to create_graph. An input that the outputs do not depend on is an error, or None with
+    allow_unused.
+    """
+    outputs, inputs = _as_tuple(outputs), _as_tuple(inputs)
+    gradients = (None,) * len(outputs) if grad_outputs is None else _as_tuple(grad_outputs)
+    if len(gradients) != len(outputs):
+        raise ValueError(f"grad: {len(outputs)} outputs but {len(gradients)} grad_outputs")
+    for i, t in enumerate(inputs):
+        if not t.requires_grad:
+            raise RuntimeError(f"grad: input {i} does not require gradients")
+    seeds = [(t, _seed(t, g)) for t, g in zip(outputs, gradients, strict=True)]
+    nodes = [t._fn or t for t in inputs]
+    found = {id(node): g for node, g in _walk(seeds, nodes, retain_graph or False, create_graph)}
+    for i, node in enumerate(nodes):
+        if id(node) not in found and not allow_unused:
+            raise RuntimeError(f"grad: the outputs do not depend on input {i}; allow_unused=True gives None for it")
+    return tuple(found.get(id(node)) for node in nodes)
+
+
+def _walk(seeds, wanted, retain_graph, create_graph):
+    """Yield (node, gradient) for every leaf, or for the `wanted` nodes, going from the seeds towards the leaves."""
+    nodes = _reachable([t._fn or t for t, _ in seeds])
+    wanted_ids = {id(n) for n in (nodes if wanted is None else wanted) if wanted is not None or isinstance(n, Tensor)}
+    useful = _leading_to(nodes, wanted_ids)
+    pending = {}
+    with set_grad_enabled(create_graph):
+        for t, g in seeds:
+            _add(pending, t._fn or t, g)
+    for node in reversed(nodes):
+        g = pending.pop(id(node), None)
+        if g is None or id(node) not in useful:
+            continue
+        with set_grad_enabled(create_graph):
+            g = run_hooks(node.hooks, g)
+            if isinstance(node, Function) and any(id(e) in useful for e in node.edges):
+                for edge, ge in zip(node.edges, node._gradients(g), strict=True):
+                    if edge is not None and ge is not None:
+                        _add(pending, edge, ge)
+                if not (retain_graph or create_graph):
+                    node._saved = None
+        if id(node) in wanted_ids:
+            yield node, g
+
+
+def _reachable(roots):
+    """Every node below the roots, leaves first and then Functions in the order of their creation."""
+    seen, stack = {}, list(roots)
+    while stack:
+        node = stack.pop()
+        if id(node) not in seen:
+            seen[id(node)] = node
+            if isinstance(node, Function):
+                stack.extend(e for e in node.edges if e is not None)
+    return sorted(seen.values(), key=lambda n: n.order if isinstance(n, Function) else -1)
+
+
+def _leading_to(nodes, wanted_ids):
+    """The ids of the nodes from which a wanted one can be reached. nodes: in order of creation."""
+    useful = set()
+    for node in nodes:
+        below = isinstance(node, Function) and any(id(e) in useful for e in node.edges)
+        if below or id(node) in wanted_ids:
+            useful.add(id(node))
+    return useful
+
+
+def _add(pending, node, g):
+    known = pending.get(id(node))
+    pending[id(node)] = g if known is None else known + g
+
+
+def _seed(t, gradient):
+    """The gradient to start from, checked."""
+    if not t.requires_grad:
+        raise RuntimeError("backward: the tensor does not require gradients and was not computed from any that does")
+    if gradient is None:
+        if t.numel() != 1:
+            raise RuntimeError(f"backward: a gradient is needed for a tensor that is no scalar (shape {t.shape})")
+        return Tensor._wrap(array_module(t._data).ones_like(t._data))
+    gradient = as_tensor(gradient)
+    if gradient.shape != t.shape:
+        raise RuntimeError(f"backward: the gradient has shape {gradient.shape}, the tensor {t.shape}")
+    return gradient if gradient.dtype == t.dtype else gradient.astype(t.dtype)
+
+
+def _accumulate(leaf, g, create_graph):
+    if create_graph:
+        leaf.grad = g if leaf.grad is None else leaf.grad + g
+    elif leaf.grad is None:
+        leaf.grad = Tensor._wrap(g._data.copy(order="K"))  # g may be shared with another leaf or be a broadcast view
+    elif leaf.grad.requires_grad:
+        leaf.grad = leaf.grad.detach() + g.detach()
+    else:
+        leaf.grad._data += g._data
+        leaf.grad.mark_modified()
+
+
+def _as_tuple(x):
+    return (x,) if isinstance(x, Tensor) else tuple(x)

@@ -1,0 +1,148 @@
+"""Convolution: the calculus. The loops are in `kernels/conv/`, and its table chooses between them.
+
+Convolution is linear in x and in w, so all of its derivatives, of any order, are the three partial derivatives of
+one trilinear form <gy, conv(x, w)>: three Functions, each one's backward made of the other two.
+"""
+from contextvars import ContextVar
+
+from minigrad.kernels import conv
+
+from ..autograd import Function, _setting
+from ..device import device_of
+from .promotion import as_float, same_dtype
+
+_forced = ContextVar("conv_algorithm", default=None)
+
+
+class _Conv(Function):
+    """What the three share: ConvParams p, algorithm, x_shape and w_shape."""
+
+    def kernels(self, array):
+        """The row of the table that computes this: a module with forward, grad_input and grad_weight."""
+        return conv.lookup(self.algorithm, device_of(array), self.x_shape, self.w_shape, self.p)
+
+    def partner(self, other):
+        """Another of the three Functions, for the same convolution."""
+        return other(p=self.p, algorithm=self.algorithm, x_shape=self.x_shape, w_shape=self.w_shape)
+
+
+class Conv2d(_Conv):
+    """y = conv(x, w)."""
+
+    def forward(self, x, w):
+        self.save(x if self.needs[1] else None, w if self.needs[0] else None)
+        return self.kernels(x).forward(x, w, self.p)
+
+    def backward(self, gy):
+        x, w = self.saved
+        gx = self.partner(Conv2dInputGrad)(gy, w) if self.needs[0] else None
+        gw = self.partner(Conv2dWeightGrad)(x, gy) if self.needs[1] else None
+        return gx, gw
+
+
+class Conv2dInputGrad(_Conv):
+    """gx = the gradient of <gy, conv(x, w)> with respect to x: the transposed convolution of gy."""
+
+    def forward(self, gy, w):
+        self.save(gy if self.needs[1] else None, w if self.needs[0] else None)
+        return self.kernels(gy).grad_input(gy, w, self.p, self.x_shape)
+
+    def backward(self, ggx):
+        gy, w = self.saved
+        ggy = self.partner(Conv2d)(ggx, w) if self.needs[0] else None
+        gw = self.partner(Conv2dWeightGrad)(ggx, gy) if self.needs[1] else None
+        return ggy, gw
+
+
+class Conv2dWeightGrad(_Conv):
+    """gw = the gradient of <gy, conv(x, w)> with respect to w."""
+
+    def forward(self, x, gy):
+        self.save(x if self.needs[1] else None, gy if self.needs[0] else None)
+        return self.kernels(x).grad_weight(x, gy, self.p, self.w_shape)
+
+    def backward(self, ggw):
+        x, gy = self.saved
+        gx = self.partner(Conv2dInputGrad)(gy, ggw) if self.needs[0] else None
+        ggy = self.partner(Conv2d)(x, ggw) if self.needs[1] else None
+        return gx, ggy
+
+
+def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algorithm="auto"):
+    """Cross-correlation of x with weight, what deep learning calls convolution.
+
+    x: N x C x H x W. weight: OC x C/groups x KH x KW. bias: OC. Returns N x OC x OH x OW with
+    OH = floor((H + top + bottom - dilation (KH - 1) - 1) / stride) + 1.
+    stride, dilation: int or (vertical, horizontal). padding: int, pair, ((top, bottom), (left, right)), "same" (stride
+    1) or "valid". algorithm: "auto" or a row of `kernels.conv.CROSS_CORRELATION`. Raises ValueError where shapes or
+    values do not fit. Source: Goodfellow, Bengio & Courville, "Deep Learning", equation 9.6.
+    """
+    return _convolution(x, weight, bias, stride, padding, dilation, groups, _cross_correlation(algorithm))
+
+
+def convolve2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algorithm="auto"):
+    """True convolution: like `conv2d`, with the kernel rotated by 180 degrees.
+
+    algorithm: "auto" is the kernel made for it, which walks the taps backwards ("flipped"); any other name
+    cross-correlates with the rotated weight. Source: Goodfellow, Bengio & Courville, "Deep Learning", equation 9.4.
+    """
+    algorithm = _forced.get() or algorithm
+    if algorithm in ("auto", "flipped"):
+        return _convolution(x, weight, bias, stride, padding, dilation, groups, "flipped", op="Convolve2d")
+    x, weight = map(as_float, same_dtype(x, weight))
+    if weight.ndim == 4:
+        weight = weight.flip((2, 3))
+    return conv2d(x, weight, bias, stride, padding, dilation, groups, algorithm)
+
+
+def conv_transpose2d(
+    x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, algorithm="auto"
+):
+    """Transposed convolution: the input gradient of `conv2d`, used as a layer.
+
+    x: N x C x H x W. weight: C x OC/groups x KH x KW. bias: OC. Returns N x OC x OH x OW with
+    OH = (H - 1) stride - top - bottom + dilation (KH - 1) + output_padding + 1.
+    Raises ValueError where shapes or values do not fit. Source: Dumoulin & Visin 2016, section 4.
+    """
+    x, weight = map(as_float, same_dtype(x, weight))
+    p, x_shape = conv.conv_transpose_params(x.shape, weight.shape, stride, padding, output_padding, dilation, groups)
+    algorithm = _cross_correlation(algorithm)
+    y = Conv2dInputGrad(p=p, algorithm=algorithm, x_shape=x_shape, w_shape=weight.shape)(x, weight)
+    return _add_bias(y, bias, "ConvTranspose2d")
+
+
+def conv_algorithm(algorithm):
+    """Context manager or decorator: every convolution called inside uses this algorithm, whatever it was asked for.
+
+    algorithm: "auto" or a row of `kernels.conv.CROSS_CORRELATION`. Its gradients use the same, also outside.
+    """
+    return _setting(_forced, _checked(algorithm))
+
+
+def _convolution(x, weight, bias, stride, padding, dilation, groups, algorithm, op="Conv2d"):
+    x, weight = map(as_float, same_dtype(x, weight))
+    p = conv.conv_params(x.shape, weight.shape, stride, padding, dilation, groups, op)
+    y = Conv2d(p=p, algorithm=algorithm, x_shape=x.shape, w_shape=weight.shape)(x, weight)
+    return _add_bias(y, bias, op)
+
+
+def _add_bias(y, bias, op):
+    if bias is None:
+        return y
+    if bias.shape != (y.shape[1],):
+        raise ValueError(f"{op}: bias must have {y.shape[1]} elements, one per output channel, got shape {bias.shape}")
+    return y + bias.reshape(1, -1, 1, 1)
+
+
+def _cross_correlation(algorithm):
+    return _checked(_forced.get() or algorithm)
+
+
+def _checked(algorithm):
+    """An algorithm for cross-correlation, or ValueError."""
+    if algorithm == "flipped":
+        raise ValueError("Conv2d: 'flipped' computes true convolution; call F.convolve2d or nn.Conv2d(flip=True)")
+    if algorithm != "auto" and algorithm not in conv.CROSS_CORRELATION:
+        names = ", ".join(map(repr, conv.CROSS_CORRELATION))
+        raise ValueError(f"Conv2d: no algorithm {algorithm!r}; there is 'auto', {names}")
+    return algorithm

@@ -1,0 +1,20 @@
+"""Which dimensions an argument `dim` names."""
+
+
+def normal_dims(dim, ndim):
+    """`dim` as a sorted tuple of distinct non-negative ints. Raises IndexError or ValueError naming the bad one."""
+    if dim is None:
+        return tuple(range(ndim))
+    dims = dim if isinstance(dim, (tuple, list)) else (dim,)
+    for d in dims:
+        if not -ndim <= d < max(ndim, 1):
+            raise IndexError(f"dimension {d} is out of range for a {ndim}-d tensor")
+    dims = tuple(sorted(d % ndim if ndim else 0 for d in dims))
+    if len(set(dims)) != len(dims):
+        raise ValueError(f"dimension given twice in {dim}")
+    return dims if ndim else ()
+
+
+def kept_shape(shape, dims):
+    """The shape with `dims` reduced to 1."""
+    return tuple(1 if i in dims else n for i, n in enumerate(shape))

@@ -1,0 +1,68 @@
+"""Picking elements: slices, masks and index arrays. Reading and adding-at are each other's gradients."""
+import numpy as np
+
+from ..autograd import Function
+from ..device import array_module
+from ..tensor import Tensor, as_tensor
+
+
+class Index(Function):
+    """y = x[index], NumPy's basic and advanced indexing."""
+
+    def forward(self, x):
+        self.x_shape = x.shape
+        return x[self.index]
+
+    def backward(self, gy):
+        return IndexAdd(index=self.index, x_shape=self.x_shape)(gy)
+
+
+class IndexAdd(Function):
+    """gx = zeros of x_shape, to which g is added at `index`; repeated positions add up, in order."""
+
+    def forward(self, g):
+        gx = array_module(g).zeros(self.x_shape, g.dtype)
+        if is_basic(self.index):
+            gx[self.index] = g
+        else:
+            array_module(g).add.at(gx, self.index, g)
+        return gx
+
+    def backward(self, ggx):
+        return Index(index=self.index)(ggx)
+
+
+def is_basic(index):
+    """Whether an index names each element once and can be a view: ints, slices, None and Ellipsis only."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(p is None or p is Ellipsis or isinstance(p, (int, np.integer, slice)) for p in parts)
+
+
+def plain_index(index):
+    """An index with arrays in place of Tensors and lists."""
+    if isinstance(index, tuple):
+        return tuple(plain_index(i) for i in index)
+    if isinstance(index, Tensor):
+        return index._data
+    return np.asarray(index) if isinstance(index, list) else index
+
+
+def getitem(x, index):
+    """x[index]: ints, slices, None, Ellipsis, bool masks, integer arrays or Tensors, and tuples of them."""
+    return Index(index=plain_index(index))(x)
+
+
+def gather(x, dim, index):
+    """y[i, j, k] = x[index[i, j, k], j, k] for dim 0, and so on: one element of x per element of `index`.
+
+    index: integer Tensor with as many dimensions as x, in no other dimension longer than x.
+    """
+    index = as_tensor(index)
+    if index.ndim != x.ndim or index.dtype.kind not in "iu":
+        raise ValueError(f"gather: index must be an integer {x.ndim}-d tensor, got {index.ndim}-d {index.dtype}")
+    if x.ndim == 0:
+        return x[()]
+    xp = array_module(x._data)
+    grid = list(xp.ogrid[tuple(slice(n) for n in index.shape)])
+    grid[dim] = index._data
+    return Index(index=tuple(grid))(x)

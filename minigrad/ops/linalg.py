@@ -1,0 +1,55 @@
+"""Matrix products."""
+from ..autograd import Function
+from ..tensor import as_tensor
+from .promotion import same_dtype
+
+
+class MatMul(Function):
+    """y = a b for matrices, or for stacks of matrices of the same leading dimensions."""
+
+    def forward(self, a, b):
+        self.save(a if self.needs[1] else None, b if self.needs[0] else None)
+        return a @ b
+
+    def backward(self, gy):
+        a, b = self.saved
+        ga = MatMul()(gy, b.transpose(-1, -2)) if self.needs[0] else None
+        gb = MatMul()(a.transpose(-1, -2), gy) if self.needs[1] else None
+        return ga, gb
+
+
+def matmul(a, b):
+    """The matrix product with NumPy's rules: vectors are promoted to matrices, leading dimensions broadcast.
+
+    a: ... x M x K, b: ... x K x N -> ... x M x N. Raises ValueError if the inner sizes differ.
+    """
+    a, b = same_dtype(a, b)
+    if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
+        raise ValueError(f"matmul: shapes {a.shape} and {b.shape} do not fit")
+    if a.ndim == 1:
+        return matmul(a.unsqueeze(0), b).squeeze(-1 if b.ndim == 1 else -2)
+    if b.ndim == 1:
+        return matmul(a, b.unsqueeze(1)).squeeze(-1)
+    if b.ndim == 2 and a.ndim > 2:  # one large product instead of many small ones
+        return MatMul()(a.flatten(0, -2), b).reshape(*a.shape[:-1], b.shape[1])
+    lead = broadcast_lead(a.shape[:-2], b.shape[:-2])
+    return MatMul()(a.expand(*lead, *a.shape[-2:]), b.expand(*lead, *b.shape[-2:]))
+
+
+def broadcast_lead(a, b):
+    """The common shape of two stacks of matrices."""
+    from numpy import broadcast_shapes
+
+    try:
+        return broadcast_shapes(a, b)
+    except ValueError:
+        raise ValueError(f"matmul: leading dimensions {a} and {b} do not broadcast") from None
+
+
+def linear(x, weight, bias=None):
+    """y = x weight^T + bias. x: ... x IN, weight: OUT x IN, bias: OUT -> ... x OUT."""
+    x, weight = as_tensor(x), as_tensor(weight)
+    if x.ndim == 0 or x.shape[-1] != weight.shape[1]:
+        raise ValueError(f"Linear: weight expects {weight.shape[1]} features, got x of shape {x.shape}")
+    y = matmul(x, weight.transpose(0, 1))
+    return y if bias is None else y + bias

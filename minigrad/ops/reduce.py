@@ -1,0 +1,133 @@
+"""Reductions: sums, means, variances, extremes and logsumexp over some dimensions.
+
+`dim` is None (all of them), an int or a tuple of ints; with keepdim the reduced dimensions stay, with size 1.
+"""
+import builtins
+from typing import NamedTuple
+
+import numpy as np
+
+from ..autograd import Function
+from ..device import array_module
+from ..tensor import Tensor, as_tensor
+from .dims import kept_shape, normal_dims
+from .elementwise import exp, log, sqrt, where
+from .index import gather
+from .promotion import as_float
+
+
+class Sum(Function):
+    """y = the sum of x over dims."""
+
+    def forward(self, x):
+        self.x_shape = x.shape
+        return x.sum(axis=self.dims, keepdims=self.keepdim, dtype=None if x.dtype.kind == "f" else np.int64)
+
+    def backward(self, gy):
+        return gy.reshape(kept_shape(self.x_shape, self.dims)).expand(self.x_shape)
+
+
+class Amax(Function):
+    """y = the maximum of x over dims; equal maxima share the gradient evenly."""
+
+    def forward(self, x):
+        y = x.max(axis=self.dims, keepdims=True)
+        self.save(x, y)
+        return y
+
+    def backward(self, gy):
+        x, y = self.saved
+        is_max = (x == y).astype(gy.dtype)
+        return (gy / is_max.sum(self.dims, keepdim=True)) * is_max
+
+
+class Extreme(NamedTuple):
+    """What max and min over one dimension return."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def sum(x, dim=None, keepdim=False):
+    """The sum over `dim`; integers and bools are summed as int64."""
+    x = as_tensor(x)
+    return Sum(dims=normal_dims(dim, x.ndim), keepdim=keepdim)(x)
+
+
+def mean(x, dim=None, keepdim=False):
+    """The mean over `dim`. Raises TypeError for integer tensors (PyTorch does too)."""
+    x = as_tensor(x)
+    if not x.is_floating_point:
+        raise TypeError(f"mean: expected a floating-point tensor, got {x.dtype}")
+    return sum(x, dim, keepdim) / count(x, dim)
+
+
+def count(x, dim):
+    """How many elements a reduction over `dim` takes together."""
+    return int(np.prod([x.shape[d] for d in normal_dims(dim, x.ndim)], dtype=np.int64))
+
+
+def var(x, dim=None, correction=1, keepdim=False):
+    """The variance over `dim`, divided by the number of elements less `correction` (1: unbiased, 0: population)."""
+    centred = x - mean(x, dim, keepdim=True)
+    return sum(centred * centred, dim, keepdim) / builtins.max(count(x, dim) - correction, 0)
+
+
+def std(x, dim=None, correction=1, keepdim=False):
+    """The standard deviation over `dim`; see `var`."""
+    return sqrt(var(x, dim, correction, keepdim))
+
+
+def amax(x, dim=None, keepdim=False):
+    """The maximum over `dim` (one or several); equal maxima share the gradient evenly."""
+    x = as_tensor(x)
+    dims = normal_dims(dim, x.ndim)
+    y = Amax(dims=dims)(x)
+    return y if keepdim else y.reshape(tuple(n for i, n in enumerate(x.shape) if i not in dims))
+
+
+def amin(x, dim=None, keepdim=False):
+    """The minimum over `dim` (one or several); equal minima share the gradient evenly."""
+    return -amax(-x, dim, keepdim)
+
+
+def max(x, dim=None, keepdim=False):
+    """The maximum of all elements; with an int `dim` a pair (values, indices), indices of the first maximum."""
+    return amax(x) if dim is None else _extreme(x, argmax(x, dim, keepdim=True), dim, keepdim)
+
+
+def min(x, dim=None, keepdim=False):
+    """The minimum of all elements; with an int `dim` a pair (values, indices), indices of the first minimum."""
+    return amin(x) if dim is None else _extreme(x, argmin(x, dim, keepdim=True), dim, keepdim)
+
+
+def _extreme(x, indices, dim, keepdim):
+    values = gather(x, dim, indices)
+    return Extreme(values, indices) if keepdim else Extreme(values.squeeze(dim), indices.squeeze(dim))
+
+
+def argmax(x, dim=None, keepdim=False):
+    """The position of the first maximum along `dim` (in the flattened tensor for None), int64; no gradient."""
+    return _position("argmax", x, dim, keepdim)
+
+
+def argmin(x, dim=None, keepdim=False):
+    """The position of the first minimum along `dim` (in the flattened tensor for None), int64; no gradient."""
+    return _position("argmin", x, dim, keepdim)
+
+
+def _position(name, x, dim, keepdim):
+    x = as_tensor(x)
+    if dim is not None:
+        (dim,) = normal_dims(dim, x.ndim) or (None,)
+    function = getattr(array_module(x._data), name)
+    return Tensor(function(x._data, axis=dim, keepdims=keepdim)).astype(np.int64)
+
+
+def logsumexp(x, dim=None, keepdim=False):
+    """ln(sum over dim of e ** x), without overflow."""
+    x = as_float(x)
+    largest = amax(x.detach(), dim, keepdim=True)
+    largest = where(largest.isfinite(), largest, 0.0)  # an infinite shift would turn inf - inf into NaN
+    total = log(sum(exp(x - largest), dim, keepdim))
+    return total + largest.reshape(total.shape)
