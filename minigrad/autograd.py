@@ -175,8 +175,8 @@ class Function:
                     f"of shape {shape}, {dtype}"
                 )
             if _anomaly.get() and g is not None and self.edges[i] is not None and not _all_finite(g):
-                line = self.where or "a line not recorded: run the forward pass under detect_anomaly too"
-                raise FloatingPointError(f"backward of {self.name} gave NaN or infinity for input {i}, called at {line}")
+                line = self.where or "an unknown line: run forward under detect_anomaly too"
+                raise FloatingPointError(f"backward of {self.name} gave NaN or infinity, input {i}, called at {line}")
         return grads
 
 

@@ -30,6 +30,6 @@ def pool_params(
     padding = per_side_padding(padding, kernel, stride, dilation, op)
     for k, d, side in zip(kernel, dilation, padding, strict=True):
         if max(side) > (d * (k - 1) + 1) // 2:
-            raise ValueError(f"{op}: padding {padding} exceeds half of the kernel {dims(kernel)}: a window could miss x")
+            raise ValueError(f"{op}: padding {padding} exceeds half the kernel {dims(kernel)}: a window could miss x")
     output = window_output(x_shape, kernel, stride, padding, dilation, op, ceil_mode)
     return PoolParams(kernel, stride, padding, dilation, output, count_include_pad)

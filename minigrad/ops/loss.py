@@ -14,8 +14,8 @@ def cross_entropy(x, target, weight=None, ignore_index=-100, reduction="mean", l
     """-ln softmax(x)[target], from raw scores ("logits").
 
     x: N x C or N x C x ... scores. target: N (x ...) class indices, or probabilities of the shape of x. weight: C
-    factors. ignore_index: targets of this value count nothing. reduction: "mean" (weighted by `weight`), "sum" or "none".
-    label_smoothing: the share of the target spread evenly over all classes (Szegedy et al. 2016, section 7).
+    factors. ignore_index: targets of this value count nothing. reduction: "mean" (weighted by `weight`), "sum" or
+    "none". label_smoothing: the share of the target spread evenly over all classes (Szegedy et al. 2016, section 7).
     Raises ValueError or IndexError where shapes, names or class indices do not fit.
     """
     x, target = as_float(x), as_tensor(target)
@@ -27,7 +27,7 @@ def cross_entropy(x, target, weight=None, ignore_index=-100, reduction="mean", l
         raise ValueError(f"cross_entropy: expected scores N x C, got a {x.ndim}-d tensor")
     classes = x.shape[1]
     if weight is not None and weight.shape != (classes,):
-        raise ValueError(f"cross_entropy: weight must hold one factor for each of {classes} classes, got {weight.shape}")
+        raise ValueError(f"cross_entropy: weight must hold {classes} factors, one per class, got shape {weight.shape}")
     log_p = log_softmax(x, 1)
     if weight is not None:
         weight = weight.reshape(1, classes, *(1,) * (x.ndim - 2)).expand(x.shape)
