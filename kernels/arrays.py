@@ -23,6 +23,12 @@ def from_channels_last(y):
     return y.reshape(n, h, w, y.shape[3] * y.shape[4]).transpose(0, 3, 1, 2)
 
 
+def channels_last(shape, dtype):
+    """Zeros, N x C x H x W, with channels-last strides."""
+    n, c, h, w = shape
+    return np.zeros((n, h, w, c), dtype).transpose(0, 3, 1, 2)
+
+
 def padded(x, p):
     """x (N x C x H x W) as N x HP x WP x G x C/G with the zeros of `p.padding` around it.
 

@@ -4,8 +4,8 @@ import minigrad as mg; mg.tensor, mg.nn, mg.optim, mg.data, mg.models ... with P
 """
 import numpy as _np
 
+from . import data, inspect, models, nn, ops, optim
 from . import gradcheck as _gradcheck_module  # before the function of that name below takes its place
-from . import ops
 from .autograd import (
     Function,
     backward,
@@ -38,6 +38,7 @@ from .device import manual_seed
 from .gradcheck import gradcheck, gradgradcheck
 from .ops import *
 from .ops.shape import concatenate as cat
+from .serialization import load, save
 from .tensor import Tensor, as_tensor
 
 float32, float64 = _np.dtype("float32"), _np.dtype("float64")

@@ -107,22 +107,27 @@ class Function:
 
     def __call__(self, *inputs):
         recording = _grad_enabled.get()
-        self.needs = tuple(recording and t.requires_grad for t in inputs)
+        self.needs = [recording and t.requires_grad for t in inputs]
         if _anomaly.get():
             self.where = _user_line()
-        arrays = tuple(t._data for t in inputs)
+        arrays = [t._data for t in inputs]
         with np.errstate(all="ignore"):  # infinities and NaN flow, as in PyTorch; detect_anomaly finds them
-            y = self.forward(*arrays)
-        if isinstance(y, np.generic):
+            y = result = self.forward(*arrays)
+        if isinstance(y, np.generic):  # what NumPy makes of 0-d arrays
             y = np.asarray(y)
-        elif any(y is a for a in arrays):
-            y = y.view()
-        version = next((t._version for t in inputs if _same_memory(y, t._data)), None)
-        if any(self.needs) and y.dtype.kind == "f":
+        version = made_at = None
+        for t, a in zip(inputs, arrays, strict=True):
+            if _same_memory(y, a):
+                version, made_at = t._version, t._made_at
+                y = y.view() if y is a else y
+                break
+        if True in self.needs and y.dtype.kind == "f":
             out = Tensor._wrap(y, self, version)
-            self._record(inputs, arrays, out)
+            self._record(inputs, arrays, result, out)
         else:
             out = Tensor._wrap(y, None, version)
+            if version is not None:
+                out._made_at = made_at
         self._pending = ()
         if self.where:
             self._check_forward(inputs, out)
@@ -142,18 +147,19 @@ class Function:
             )
         return tuple(None if s is None else s.unpack(self) for s in self._saved)
 
-    def _record(self, inputs, arrays, out):
+    def _record(self, inputs, arrays, result, out):
         """Become a node of the graph."""
         self.order = next(_creation_order)
         for t in inputs:
-            if t._fn is not None and t._made_at != t._version.count:
+            if t._made_at != t._version.count and t._is_stale():
+                maker = "leaf" if t._fn is None else f"result of {t._fn.name}"
                 raise RuntimeError(
-                    f"{self.name}: an input made by {t._fn.name} was changed in place through another tensor that "
-                    "shares its memory, so its gradient would be wrong; change a .clone() instead"
+                    f"{self.name}: an input, a {maker}, was changed in place through another tensor that shares its "
+                    "memory, so its gradient would be wrong; change a .clone() instead"
                 )
-        self.edges = tuple((t._fn or t) if need else None for t, need in zip(inputs, self.needs, strict=True))
-        self.input_types = tuple((t.shape, t.dtype) for t in inputs)
-        self._saved = tuple(_Saved.pack(a, inputs, arrays, out) for a in self._pending)
+        self.edges = [(t._fn or t) if need else None for t, need in zip(inputs, self.needs, strict=True)]
+        self.input_types = [(a.shape, a.dtype) for a in arrays]
+        self._saved = [_Saved.pack(a, inputs, arrays, result, out) for a in self._pending]
 
     def _check_forward(self, inputs, out):
         if _all_finite(out):
@@ -163,18 +169,24 @@ class Function:
 
     def _gradients(self, gy):
         """`backward`, with its results checked: one gradient or None per input."""
-        with _setting(_anomaly, False):  # report the operation that was differentiated, not one inside its backward
+        anomaly = _anomaly.get()
+        if anomaly:  # report the operation that was differentiated, not one inside its backward
+            with _setting(_anomaly, False):
+                grads = self.backward(gy)
+        else:
             grads = self.backward(gy)
         grads = grads if isinstance(grads, tuple) else (grads,)
         if len(grads) != len(self.edges):
             raise RuntimeError(f"{self.name}.backward returned {len(grads)} gradients for {len(self.edges)} inputs")
-        for i, (g, (shape, dtype)) in enumerate(zip(grads, self.input_types, strict=True)):
-            if g is not None and (g.shape != shape or g.dtype != dtype):
+        for i, (g, edge, (shape, dtype)) in enumerate(zip(grads, self.edges, self.input_types, strict=True)):
+            if g is None or edge is None:
+                continue
+            if g.shape != shape or g.dtype != dtype:
                 raise RuntimeError(
                     f"{self.name}.backward returned a gradient of shape {g.shape}, {g.dtype} for input {i} "
                     f"of shape {shape}, {dtype}"
                 )
-            if _anomaly.get() and g is not None and self.edges[i] is not None and not _all_finite(g):
+            if anomaly and not _all_finite(g):
                 line = self.where or "an unknown line: run forward under detect_anomaly too"
                 raise FloatingPointError(f"backward of {self.name} gave NaN or infinity, input {i}, called at {line}")
         return grads
@@ -187,13 +199,13 @@ class _Saved:
     OUTPUT = object()
 
     @classmethod
-    def pack(cls, array, inputs, arrays, out):
+    def pack(cls, array, inputs, arrays, result, out):
         if array is None:
             return None
         s = cls()
         s.array, s.node, s.version, s.label = array, None, None, ""
-        if array is out._data:
-            s.node, s.version, s.label = cls.OUTPUT, out._version, "its output"
+        if array is result:
+            s.array, s.node, s.version, s.label = out._data, cls.OUTPUT, out._version, "its output"
         for i, (t, a) in enumerate(zip(inputs, arrays, strict=True)):
             if array is a:
                 s.node = (t._fn or t) if t.requires_grad else None
@@ -212,10 +224,7 @@ class _Saved:
         if isinstance(self.node, Tensor):
             return self.node
         node = fn if self.node is _Saved.OUTPUT else self.node
-        if node is None:
-            return Tensor._wrap(self.array)
-        out = Tensor._wrap(self.array, node, self.version)
-        return out
+        return Tensor._wrap(self.array, node, self.version)
 
 
 def _same_memory(a, b):
@@ -252,9 +261,8 @@ def backward(tensor, gradient=None, retain_graph=False, create_graph=False):
     that the gradients can be differentiated (implies retain_graph). Raises RuntimeError where the graph was freed,
     where a saved value was modified in place, or where `tensor` does not require gradients.
     """
-    seeds = [(tensor, _seed(tensor, gradient))]
-    for leaf, g in _walk(seeds, None, retain_graph, create_graph):
-        _accumulate(leaf, g, create_graph)
+    seeds = [(tensor, _seed("backward", tensor, gradient))]
+    _walk(seeds, None, _accumulate, retain_graph, create_graph)
 
 
 def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, allow_unused=False):
@@ -271,17 +279,22 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
     for i, t in enumerate(inputs):
         if not t.requires_grad:
             raise RuntimeError(f"grad: input {i} does not require gradients")
-    seeds = [(t, _seed(t, g)) for t, g in zip(outputs, gradients, strict=True)]
+    seeds = [(t, _seed("grad", t, g)) for t, g in zip(outputs, gradients, strict=True)]
     nodes = [t._fn or t for t in inputs]
-    found = {id(node): g for node, g in _walk(seeds, nodes, retain_graph or False, create_graph)}
+    found = {}
+
+    def keep(node, g):
+        found[id(node)] = g
+
+    _walk(seeds, nodes, keep, retain_graph or False, create_graph)
     for i, node in enumerate(nodes):
         if id(node) not in found and not allow_unused:
             raise RuntimeError(f"grad: the outputs do not depend on input {i}; allow_unused=True gives None for it")
     return tuple(found.get(id(node)) for node in nodes)
 
 
-def _walk(seeds, wanted, retain_graph, create_graph):
-    """Yield (node, gradient) for every leaf, or for the `wanted` nodes, going from the seeds towards the leaves."""
+def _walk(seeds, wanted, deliver, retain_graph, create_graph):
+    """Call deliver(node, gradient) for every leaf, or for the `wanted` nodes, going from the seeds to the leaves."""
     nodes = _reachable([t._fn or t for t, _ in seeds])
     wanted_ids = {id(n) for n in (nodes if wanted is None else wanted) if wanted is not None or isinstance(n, Tensor)}
     useful = _leading_to(nodes, wanted_ids)
@@ -289,20 +302,21 @@ def _walk(seeds, wanted, retain_graph, create_graph):
     with set_grad_enabled(create_graph):
         for t, g in seeds:
             _add(pending, t._fn or t, g)
-    for node in reversed(nodes):
-        g = pending.pop(id(node), None)
-        if g is None or id(node) not in useful:
-            continue
-        with set_grad_enabled(create_graph):
-            g = run_hooks(node.hooks, g)
-            if isinstance(node, Function) and any(id(e) in useful for e in node.edges):
+        while nodes:
+            node = nodes.pop()
+            g = pending.pop(id(node), None)
+            if g is None or id(node) not in useful:
+                continue
+            if node.hooks:
+                g = run_hooks(node.hooks, g)
+            if isinstance(node, Function) and not useful.isdisjoint(map(id, node.edges)):
                 for edge, ge in zip(node.edges, node._gradients(g), strict=True):
                     if edge is not None and ge is not None:
                         _add(pending, edge, ge)
                 if not (retain_graph or create_graph):
                     node._saved = None
-        if id(node) in wanted_ids:
-            yield node, g
+            if id(node) in wanted_ids:
+                deliver(node, g)
 
 
 def _reachable(roots):
@@ -321,7 +335,7 @@ def _leading_to(nodes, wanted_ids):
     """The ids of the nodes from which a wanted one can be reached. nodes: in order of creation."""
     useful = set()
     for node in nodes:
-        below = isinstance(node, Function) and any(id(e) in useful for e in node.edges)
+        below = isinstance(node, Function) and not useful.isdisjoint(map(id, node.edges))
         if below or id(node) in wanted_ids:
             useful.add(id(node))
     return useful
@@ -332,29 +346,29 @@ def _add(pending, node, g):
     pending[id(node)] = g if known is None else known + g
 
 
-def _seed(t, gradient):
+def _seed(name, t, gradient):
     """The gradient to start from, checked."""
     if not t.requires_grad:
-        raise RuntimeError("backward: the tensor does not require gradients and was not computed from any that does")
+        raise RuntimeError(f"{name}: the tensor does not require gradients and was not computed from any that does")
     if gradient is None:
         if t.numel() != 1:
-            raise RuntimeError(f"backward: a gradient is needed for a tensor that is no scalar (shape {t.shape})")
+            raise RuntimeError(f"{name}: a gradient is needed for a tensor that is no scalar (shape {t.shape})")
         return Tensor._wrap(array_module(t._data).ones_like(t._data))
     gradient = as_tensor(gradient)
     if gradient.shape != t.shape:
-        raise RuntimeError(f"backward: the gradient has shape {gradient.shape}, the tensor {t.shape}")
+        raise RuntimeError(f"{name}: the gradient has shape {gradient.shape}, the tensor {t.shape}")
     return gradient if gradient.dtype == t.dtype else gradient.astype(t.dtype)
 
 
-def _accumulate(leaf, g, create_graph):
-    if create_graph:
-        leaf.grad = g if leaf.grad is None else leaf.grad + g
-    elif leaf.grad is None:
-        leaf.grad = Tensor._wrap(g._data.copy(order="K"))  # g may be shared with another leaf or be a broadcast view
-    elif leaf.grad.requires_grad:
-        leaf.grad = leaf.grad.detach() + g.detach()
+def _accumulate(leaf, g):
+    """Add g to leaf.grad: to the same Tensor, or to a new one where the sum has a graph of its own."""
+    if leaf.grad is None:
+        leaf.grad = g.clone()  # g may be shared with another leaf or be a broadcast view
+    elif _grad_enabled.get() or leaf.grad.requires_grad:
+        leaf.grad = leaf.grad + g
     else:
-        leaf.grad._data += g._data
+        with np.errstate(all="ignore"):
+            leaf.grad._data += g._data
         leaf.grad.mark_modified()
 
 

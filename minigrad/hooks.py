@@ -1,6 +1,10 @@
 """Hooks: user functions called at set moments, on tensors when their gradient is known, on modules around forward."""
 import weakref
 
+from .tensor import Tensor
+
+_RETAIN = object()  # the key, among the hooks of a node, of what `retain_grad` registers
+
 
 class RemovableHandle:
     """What registering a hook returns: `remove()` takes the hook away again."""
@@ -20,14 +24,16 @@ def register_hook(tensor, hook):
     """
     if not tensor.requires_grad:
         raise RuntimeError("register_hook: the tensor does not require gradients")
-    node = tensor._fn or tensor
-    if node.hooks is None:
-        node.hooks = {}
-    return RemovableHandle(node.hooks, hook)
+    return RemovableHandle(_hooks_of(tensor), hook)
 
 
 def retain_grad(tensor):
-    """Have backward fill `.grad` of this intermediate result as well (leaves are always filled)."""
+    """Have backward fill `.grad` of this intermediate result as well (leaves are always filled).
+
+    Raises RuntimeError if the tensor does not require gradients.
+    """
+    if not tensor.requires_grad:
+        raise RuntimeError("retain_grad: the tensor does not require gradients")
     if tensor._fn is None:
         return
     target = weakref.ref(tensor)  # the graph must not keep the tensor alive
@@ -35,17 +41,34 @@ def retain_grad(tensor):
     def keep(g):
         t = target()
         if t is not None:
-            t.grad = g if t.grad is None else t.grad + g
+            t.grad = g.clone() if t.grad is None else t.grad + g
 
-    register_hook(tensor, keep)
+    _hooks_of(tensor)[_RETAIN] = keep
+
+
+def _hooks_of(tensor):
+    """The hooks of the node behind `tensor`: key -> function, in the order in which they run."""
+    node = tensor._fn or tensor
+    if node.hooks is None:
+        node.hooks = {}
+    return node.hooks
 
 
 def run_hooks(hooks, g):
-    """The gradient after every hook has seen it. Raises RuntimeError if one returns another shape."""
-    for hook in list((hooks or {}).values()):
+    """The gradient after every hook has seen it, that of `retain_grad` last.
+
+    Raises TypeError or RuntimeError if a hook replaces it by no Tensor or by one of another shape or dtype.
+    """
+    for _, hook in sorted(hooks.items(), key=lambda item: item[0] is _RETAIN):
         replaced = hook(g)
-        if replaced is not None:
-            if replaced.shape != g.shape:
-                raise RuntimeError(f"a hook replaced a gradient of shape {g.shape} by one of shape {replaced.shape}")
-            g = replaced
+        if replaced is None:
+            continue
+        if not isinstance(replaced, Tensor):
+            raise TypeError(f"a hook must return a Tensor or None, got a {type(replaced).__name__}")
+        if replaced.shape != g.shape or replaced.dtype != g.dtype:
+            raise RuntimeError(
+                f"a hook replaced a gradient of shape {g.shape}, {g.dtype} "
+                f"by one of shape {replaced.shape}, {replaced.dtype}"
+            )
+        g = replaced
     return g

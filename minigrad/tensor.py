@@ -4,6 +4,8 @@ This file holds what a Tensor *is*: its data, identity, conversions and in-place
 with it (operators and methods such as `+`, `sum`, `reshape`) is defined in `ops/` and listed in `ops/methods.py`,
 the table that attaches those functions to this class; `backward` and the hooks come from `autograd.py`.
 """
+import math
+
 import numpy as np
 
 from .device import check_device, device_of
@@ -15,10 +17,11 @@ DEFAULT_FLOAT = np.dtype("float32")
 class Version:
     """How often a piece of memory was changed in place; shared by every Tensor that looks at this memory."""
 
-    __slots__ = ("count",)
+    __slots__ = ("count", "recorded")
 
     def __init__(self):
         self.count = 0
+        self.recorded = 0  # the count at the last change that was recorded in the graph
 
 
 class Tensor:
@@ -33,7 +36,9 @@ class Tensor:
     __array_ufunc__ = None  # ndarray + Tensor: NumPy steps back and lets Tensor.__radd__ do it
 
     def __init__(self, data, dtype=None, requires_grad=False):
-        self._setup(to_array(data, dtype), None, Version())
+        array = to_array(data, dtype)
+        shared = isinstance(data, Tensor) and np.may_share_memory(array, data._data)
+        self._setup(array, None, data._version if shared else Version())
         self.requires_grad_(requires_grad)
 
     @classmethod
@@ -177,7 +182,9 @@ class Tensor:
 
     def detach(self):
         """The same memory, cut off from the graph: changes in place are seen by both."""
-        return Tensor._wrap(self._data.view(), version=self._version)
+        t = Tensor._wrap(self._data.view(), version=self._version)
+        t._made_at = math.inf  # constant, whatever becomes of the memory
+        return t
 
     def cpu(self):
         """This tensor with its data in host memory."""
@@ -197,12 +204,18 @@ class Tensor:
     def mark_modified(self):
         """Tell autograd that the data were changed in place: saved uses of the old values become errors."""
         self._version.count += 1
-        self._made_at = self._version.count
+        self._made_at = max(self._made_at, self._version.count)
+
+    def _is_stale(self):
+        """Whether the memory was changed through another Tensor, in a way that the graph does not know of."""
+        return self._fn is not None or self._made_at < self._version.recorded
 
     def __deepcopy__(self, memo):
         if self._fn is not None:
             raise RuntimeError("only leaves can be deep-copied: use .detach() or .clone()")
-        return self._rebuilt(self._data.copy(), None if self.grad is None else self.grad._data.copy())
+        t = self._unpickle(self._data.copy(order="K"), self.requires_grad)
+        t.grad = None if self.grad is None else self.grad.detach().clone()
+        return t
 
     def __reduce__(self):
         if self._fn is not None:
@@ -214,11 +227,6 @@ class Tensor:
         t = cls.__new__(cls)
         t._setup(data, None, Version())
         t.requires_grad = requires_grad
-        return t
-
-    def _rebuilt(self, data, grad):
-        t = self._unpickle(data, self.requires_grad)
-        t.grad = None if grad is None else Tensor(grad)
         return t
 
 
@@ -240,7 +248,12 @@ def to_array(data, dtype=None):
     if dtype is None:
         dtype = array.dtype.newbyteorder("=") if typed or array.dtype != np.float64 else DEFAULT_FLOAT
     dtype = check_dtype(dtype)
-    return array if array.dtype == dtype and getattr(array.flags, "aligned", True) else array.astype(dtype)
+    if array.dtype.kind not in "biuf":  # NumPy would parse strings and drop imaginary parts
+        raise TypeError(f"tensors hold real numbers and bools; got data of dtype {array.dtype}")
+    if array.dtype == dtype and getattr(array.flags, "aligned", True):
+        return array
+    with np.errstate(all="ignore"):
+        return array.astype(dtype)
 
 
 def _first(data):
@@ -269,9 +282,9 @@ def check_dtype(dtype):
 
 
 def as_tensor(value, dtype=None):
-    """`value` itself if it is a Tensor (of this dtype), else a Tensor that shares its memory where it can."""
-    if isinstance(value, Tensor) and (dtype is None or value.dtype == dtype):
-        return value
+    """`value` as a Tensor: itself if it is one (cast, within the graph), else sharing its memory where it can."""
+    if isinstance(value, Tensor):
+        return value if dtype is None or value.dtype == dtype else value.astype(dtype)
     return Tensor(value, dtype)
 
 

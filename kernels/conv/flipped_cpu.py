@@ -13,57 +13,57 @@ from . import direct_cpu
 @jit
 def _forward(x, w, y, stride, dilation):
     N, OH, OW, G, OC = y.shape
-    _, KH, KW, C, _ = w.shape
+    KH, KW, _, C, _ = w.shape
     for n in range(N):
         for oh in range(OH):
             for ow in range(OW):
-                for g in range(G):
-                    for kh in range(KH):
-                        for kw in range(KW):
-                            h = oh * stride[0] + (KH - 1 - kh) * dilation[0]
-                            wi = ow * stride[1] + (KW - 1 - kw) * dilation[1]
+                for kh in range(KH):
+                    for kw in range(KW):
+                        h = oh * stride[0] + (KH - 1 - kh) * dilation[0]
+                        wi = ow * stride[1] + (KW - 1 - kw) * dilation[1]
+                        for g in range(G):
                             for c in range(C):
                                 for oc in range(OC):
-                                    y[n, oh, ow, g, oc] += x[n, h, wi, g, c] * w[g, kh, kw, c, oc]
+                                    y[n, oh, ow, g, oc] += x[n, h, wi, g, c] * w[kh, kw, g, c, oc]
 
 
 @jit
 def _grad_input(gy, w, gx, stride, dilation, top, left):
     N, H, W, G, C = gx.shape
     _, OH, OW, _, OC = gy.shape
-    KH, KW = w.shape[1:3]
+    KH, KW = w.shape[:2]
     for n in range(N):
         for h in range(H):
             for wi in range(W):
-                for g in range(G):
-                    for kh in range(KH):
-                        oh, row_off = divmod(h + top - (KH - 1 - kh) * dilation[0], stride[0])
-                        if row_off != 0 or oh < 0 or oh >= OH:
+                for kh in range(KH):
+                    oh, row_off = divmod(h + top - (KH - 1 - kh) * dilation[0], stride[0])
+                    if row_off != 0 or oh < 0 or oh >= OH:
+                        continue
+                    for kw in range(KW):
+                        ow, col_off = divmod(wi + left - (KW - 1 - kw) * dilation[1], stride[1])
+                        if col_off != 0 or ow < 0 or ow >= OW:
                             continue
-                        for kw in range(KW):
-                            ow, col_off = divmod(wi + left - (KW - 1 - kw) * dilation[1], stride[1])
-                            if col_off != 0 or ow < 0 or ow >= OW:
-                                continue
+                        for g in range(G):
                             for oc in range(OC):
                                 for c in range(C):
-                                    gx[n, h, wi, g, c] += gy[n, oh, ow, g, oc] * w[g, kh, kw, oc, c]
+                                    gx[n, h, wi, g, c] += gy[n, oh, ow, g, oc] * w[kh, kw, g, oc, c]
 
 
 @jit
 def _grad_weight(x, gy, gw, stride, dilation):
     N, OH, OW, _, OC = gy.shape
-    G, KH, KW, C, _ = gw.shape
-    for g in range(G):
-        for kh in range(KH):
-            for kw in range(KW):
-                for n in range(N):
-                    for oh in range(OH):
-                        for ow in range(OW):
-                            h = oh * stride[0] + (KH - 1 - kh) * dilation[0]
-                            wi = ow * stride[1] + (KW - 1 - kw) * dilation[1]
+    KH, KW, G, C, _ = gw.shape
+    for kh in range(KH):
+        for kw in range(KW):
+            for n in range(N):
+                for oh in range(OH):
+                    for ow in range(OW):
+                        h = oh * stride[0] + (KH - 1 - kh) * dilation[0]
+                        wi = ow * stride[1] + (KW - 1 - kw) * dilation[1]
+                        for g in range(G):
                             for c in range(C):
                                 for oc in range(OC):
-                                    gw[g, kh, kw, c, oc] += x[n, h, wi, g, c] * gy[n, oh, ow, g, oc]
+                                    gw[kh, kw, g, c, oc] += x[n, h, wi, g, c] * gy[n, oh, ow, g, oc]
 
 
 def forward(x, w, p):

@@ -96,14 +96,14 @@ def _fold(cols, x, stride, dilation, top, left):
     for n in range(N):
         for h in range(H):
             for w in range(W):
-                for g in range(G):
-                    for kh in range(KH):
-                        oh, row_off = divmod(h + top - kh * dilation[0], stride[0])
-                        if row_off != 0 or oh < 0 or oh >= OH:
+                for kh in range(KH):
+                    oh, row_off = divmod(h + top - kh * dilation[0], stride[0])
+                    if row_off != 0 or oh < 0 or oh >= OH:
+                        continue
+                    for kw in range(KW):
+                        ow, col_off = divmod(w + left - kw * dilation[1], stride[1])
+                        if col_off != 0 or ow < 0 or ow >= OW:
                             continue
-                        for kw in range(KW):
-                            ow, col_off = divmod(w + left - kw * dilation[1], stride[1])
-                            if col_off != 0 or ow < 0 or ow >= OW:
-                                continue
+                        for g in range(G):
                             for c in range(C):
                                 x[n, h, w, g, c] += cols[g, n, oh, ow, kh, kw, c]

@@ -50,14 +50,14 @@ def per_side_padding(padding, kernel, stride, dilation, op):
     padding: int p; pair (vertical, horizontal); ((top, bottom), (left, right)); "valid" (none); or "same"
     (output size = input size, stride 1 only). kernel, stride, dilation: pairs.
     """
-    if padding == "valid":
-        return (0, 0), (0, 0)
-    if padding == "same":
+    if isinstance(padding, str):
+        if padding == "valid":
+            return (0, 0), (0, 0)
+        if padding != "same":
+            raise ValueError(f"{op}: padding must be 'same', 'valid' or numbers, got {padding!r}")
         if stride != (1, 1):
             raise ValueError(f"{op}: padding='same' needs stride 1, got stride {stride}")
         return same_padding(kernel[0], dilation[0]), same_padding(kernel[1], dilation[1])
-    if isinstance(padding, str):
-        raise ValueError(f"{op}: padding must be 'same', 'valid' or numbers, got {padding!r}")
     if isinstance(padding, (tuple, list)) and any(isinstance(side, (tuple, list)) for side in padding):
         if len(padding) != 2 or not all(isinstance(side, (tuple, list)) for side in padding):
             raise ValueError(f"{op}: padding per side is ((top, bottom), (left, right)), got {padding!r}")
@@ -100,11 +100,9 @@ def conv_params(x_shape, w_shape, stride=1, padding=0, dilation=1, groups=1, op=
     `per_side_padding`. Raises ValueError, naming `op` and the offending value.
     """
     check_4d(x_shape, "x", "N x C x H x W", op)
-    check_4d(w_shape, "weight", "OC x C/groups x KH x KW", op)
+    check_weight(w_shape, "OC x C/groups x KH x KW", op)
     groups = integer(groups, "groups", op, 1)
     oc, cg, kh, kw = w_shape
-    if min(oc, cg, kh, kw) < 1:
-        raise ValueError(f"{op}: weight has an empty dimension ({dims(w_shape)})")
     if oc % groups:
         raise ValueError(f"{op}: {oc} output channels cannot be split into {groups} groups (weight: {dims(w_shape)})")
     if x_shape[1] != cg * groups:
@@ -127,11 +125,14 @@ def conv_transpose_params(x_shape, w_shape, stride=1, padding=0, output_padding=
     """A transposed convolution as the input gradient of a convolution: its (ConvParams, output shape).
 
     x_shape: N x C x H x W, seen as that convolution's output. w_shape: C x OC/G x KH x KW. The output has
-    OH = (H - 1) stride - top - bottom + dilation (KH - 1) + output_padding + 1 rows (Dumoulin & Visin, 4.5).
+    OH = (H - 1) stride - top - bottom + dilation (KH - 1) + output_padding + 1 rows (Dumoulin & Visin, 4.5). With
+    output_padding >= stride that convolution's output has more rows than x: those are zeros below x.
+    Raises ValueError, naming the offending value.
     """
     op = "ConvTranspose2d"
     check_4d(x_shape, "x", "N x C x H x W", op)
-    check_4d(w_shape, "weight", "C x OC/groups x KH x KW", op)
+    check_pixels(x_shape, op)
+    check_weight(w_shape, "C x OC/groups x KH x KW", op)
     groups = integer(groups, "groups", op, 1)
     if x_shape[1] != w_shape[0] or w_shape[0] % groups:
         raise ValueError(
@@ -160,3 +161,16 @@ def check_4d(shape, name, layout, op):
     """A 4-D shape, or an error that says which layout is expected."""
     if len(shape) != 4:
         raise ValueError(f"{op}: {name} must be 4-D ({layout}), got {len(shape)}-D ({dims(shape)})")
+
+
+def check_weight(shape, layout, op):
+    """The shape of a weight: 4-D, nothing empty. Or an error that says so."""
+    check_4d(shape, "weight", layout, op)
+    if min(shape) < 1:
+        raise ValueError(f"{op}: weight has an empty dimension ({dims(shape)})")
+
+
+def check_pixels(shape, op):
+    """A shape N x C x H x W with at least one pixel, or an error."""
+    if min(shape[2:]) < 1:
+        raise ValueError(f"{op}: x has no pixels ({dims(shape)})")

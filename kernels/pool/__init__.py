@@ -11,10 +11,10 @@ channels-last strides out):
 """
 from importlib import import_module
 
-from ..conv.params import check_4d, integer
+from ..conv.params import check_4d, check_pixels, integer
 from .params import PoolParams, pool_params
 
-__all__ = ["TABLE", "PoolParams", "check_4d", "integer", "lookup", "pool_params"]
+__all__ = ["TABLE", "PoolParams", "check_4d", "check_pixels", "integer", "lookup", "pool_params"]
 
 # (algorithm, device) -> module of this package, imported on first use
 TABLE = {
@@ -26,5 +26,6 @@ TABLE = {
 def lookup(device, algorithm="window"):
     """The module that pools on `device`. Raises ValueError for a row the table does not have."""
     if (algorithm, device) not in TABLE:
-        raise ValueError(f"pooling: no algorithm {algorithm!r} on {device}")
+        names = ", ".join(repr(name) for name, where in TABLE if where == device)
+        raise ValueError(f"pooling: no algorithm {algorithm!r} on {device}; there is {names}")
     return import_module("." + TABLE[algorithm, device], __name__)

@@ -1,6 +1,8 @@
 """Pooling as its definition reads: for each output, look at its window. Slow on purpose; tests compare with it."""
 import numpy as np
 
+from ..arrays import channels_last
+
 
 def window(oh, ow, x_shape, p):
     """The (h, w) positions inside the image under output (oh, ow), row by row."""
@@ -25,8 +27,8 @@ def outputs(x_shape, p):
 
 def max_forward(x, p):
     """y = the maximum of each window (NaN if it holds one), and where it stands; the first one of equals."""
-    y = np.empty((*x.shape[:2], *p.output), x.dtype)
-    index = np.empty(y.shape, np.int64)
+    y = channels_last((*x.shape[:2], *p.output), x.dtype)
+    index = channels_last(y.shape, np.int64)
     for n, c, oh, ow in outputs(x.shape, p):
         positions = window(oh, ow, x.shape, p)
         h, w = positions[int(np.argmax([x[n, c, h, w] for h, w in positions]))]  # argmax: first maximum or NaN
@@ -36,20 +38,25 @@ def max_forward(x, p):
 
 def max_grad_input(gy, index, p, x_shape):
     """gx: each gy goes to where its maximum stood."""
-    gx = np.zeros(x_shape, gy.dtype)
+    gx = channels_last(x_shape, gy.dtype)
     for n, c, oh, ow in outputs(x_shape, p):
-        gx[n, c].reshape(-1)[index[n, c, oh, ow]] += gy[n, c, oh, ow]
+        h, w = divmod(index[n, c, oh, ow], x_shape[3])
+        gx[n, c, h, w] += gy[n, c, oh, ow]
     return gx
 
 
 def max_gather(x, index):
     """x at the positions of the maxima. x: N x C x H x W, index: N x C x OH x OW -> N x C x OH x OW."""
-    return np.take_along_axis(x.reshape(*x.shape[:2], -1), index.reshape(*index.shape[:2], -1), 2).reshape(index.shape)
+    y = channels_last(index.shape, x.dtype)
+    for n, c, oh, ow in np.ndindex(*index.shape):
+        h, w = divmod(index[n, c, oh, ow], x.shape[3])
+        y[n, c, oh, ow] = x[n, c, h, w]
+    return y
 
 
 def avg_forward(x, p):
     """y = the mean of each window."""
-    y = np.empty((*x.shape[:2], *p.output), x.dtype)
+    y = channels_last((*x.shape[:2], *p.output), x.dtype)
     for n, c, oh, ow in outputs(x.shape, p):
         y[n, c, oh, ow] = sum(x[n, c, h, w] for h, w in window(oh, ow, x.shape, p)) / divisor(oh, ow, x.shape, p)
     return y
@@ -57,7 +64,7 @@ def avg_forward(x, p):
 
 def avg_grad_input(gy, p, x_shape):
     """gx: each gy is shared out equally over its window."""
-    gx = np.zeros(x_shape, gy.dtype)
+    gx = channels_last(x_shape, gy.dtype)
     for n, c, oh, ow in outputs(x_shape, p):
         for h, w in window(oh, ow, x_shape, p):
             gx[n, c, h, w] += gy[n, c, oh, ow] / divisor(oh, ow, x_shape, p)

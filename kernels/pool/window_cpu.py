@@ -5,62 +5,75 @@ the same bits come out every time. Array axes: x (N, H, W, C), y and index (N, O
 """
 import numpy as np
 
-from ..arrays import from_channels_last, to_channels_last
 from ..jit import jit
-from .reference import divisor
 
 
 def max_forward(x, p):
     """y and index, both N x C x OH x OW. NaN wins over numbers, the first one over its equals."""
     n, c, _, _ = x.shape
-    y = np.empty((n, *p.output, c, 1), x.dtype)
+    y = np.empty((n, *p.output, c), x.dtype)
     index = np.empty(y.shape, np.int64)
-    _max_forward(nhwc(x), y[..., 0], index[..., 0], p.kernel, p.stride, p.dilation, p.padding[0][0], p.padding[1][0])
-    return from_channels_last(y), from_channels_last(index)
+    _max_forward(nhwc(x), y, index, *geometry(p))
+    return nchw(y), nchw(index)
 
 
 def max_grad_input(gy, index, p, x_shape):
     """gx, N x C x H x W: each gy goes to where its maximum stood."""
     n, c, h, w = x_shape
-    gx = np.zeros((n, h, w, c, 1), gy.dtype)
-    top, left = p.padding[0][0], p.padding[1][0]
-    _max_grad_input(nhwc(gy), nhwc(index), gx[..., 0], p.kernel, p.stride, p.dilation, top, left)
-    return from_channels_last(gx)
+    gx = np.zeros((n, h, w, c), gy.dtype)
+    _max_grad_input(nhwc(gy), nhwc(index), gx, *geometry(p))
+    return nchw(gx)
 
 
 def max_gather(x, index):
     """x at the positions of the maxima, N x C x OH x OW."""
     n, c, h, w = x.shape
-    flat = np.take_along_axis(nhwc(x).reshape(n, h * w, c), nhwc(index).reshape(n, -1, c), axis=1)
-    return from_channels_last(flat.reshape(n, *index.shape[2:], c, 1))
+    oh, ow = index.shape[2:]
+    flat = np.take_along_axis(nhwc(x).reshape(n, h * w, c), nhwc(index).reshape(n, oh * ow, c), axis=1)
+    return nchw(flat.reshape(n, oh, ow, c))
 
 
 def avg_forward(x, p):
     """y, N x C x OH x OW: the mean of each window."""
     n, c, _, _ = x.shape
-    y = np.zeros((n, *p.output, c, 1), x.dtype)
-    _avg_forward(nhwc(x), y[..., 0], divisors(x, p), p.kernel, p.stride, p.dilation, p.padding[0][0], p.padding[1][0])
-    return from_channels_last(y)
+    y = np.zeros((n, *p.output, c), x.dtype)
+    _avg_forward(nhwc(x), y, divisors(x.shape, x.dtype, p), *geometry(p))
+    return nchw(y)
 
 
 def avg_grad_input(gy, p, x_shape):
     """gx, N x C x H x W: each gy is shared out equally over its window."""
     n, c, h, w = x_shape
-    gx = np.zeros((n, h, w, c, 1), gy.dtype)
-    shares = (gy / divisors(np.empty(x_shape, gy.dtype), p)).astype(gy.dtype, copy=False)
-    _avg_grad_input(nhwc(shares), gx[..., 0], p.kernel, p.stride, p.dilation, p.padding[0][0], p.padding[1][0])
-    return from_channels_last(gx)
+    gx = np.zeros((n, h, w, c), gy.dtype)
+    shares = gy / divisors(x_shape, gy.dtype, p)
+    _avg_grad_input(nhwc(shares), gx, *geometry(p))
+    return nchw(gx)
 
 
 def nhwc(x):
-    """N x C x H x W with any strides -> contiguous N x H x W x C."""
-    return to_channels_last(x)[..., 0, :]
+    """N x C x H x W with any strides -> contiguous N x H x W x C (no copy if x is channels-last)."""
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
 
 
-def divisors(x, p):
-    """What each average divides by, OH x OW."""
-    oh, ow = p.output
-    return np.array([[divisor(i, j, x.shape, p) for j in range(ow)] for i in range(oh)], x.dtype)
+def nchw(y):
+    """N x H x W x C -> the N x C x H x W view of the same memory."""
+    return y.transpose(0, 3, 1, 2)
+
+
+def geometry(p):
+    """The loops' arguments kernel, stride, dilation, top, left."""
+    (top, _), (left, _) = p.padding
+    return p.kernel, p.stride, p.dilation, top, left
+
+
+def divisors(x_shape, dtype, p):
+    """What each average divides by, OH x OW: how many rows of its window count, times how many columns."""
+    counts = []
+    for size, o, k, s, (before, after) in zip(x_shape[2:], p.output, p.kernel, p.stride, p.padding, strict=True):
+        first, last = (-before, size + after) if p.count_include_pad else (0, size)
+        start = np.arange(o) * s - before
+        counts.append(np.minimum(start + k, last) - np.maximum(start, first))
+    return np.multiply.outer(*counts).astype(dtype)
 
 
 @jit

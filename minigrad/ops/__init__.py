@@ -1,12 +1,15 @@
 """Differentiable functions of Tensors: Functions from `autograd.py` and compositions of them, by subject."""
 from . import methods
-from .activation import elu, gelu, leaky_relu, log_softmax, relu, sigmoid, silu, softmax, softplus, tanh
+from .activation import elu, leaky_relu, log_softmax, relu, sigmoid, silu, softmax, softplus, tanh
 from .conv import conv2d, conv_algorithm, conv_transpose2d, convolve2d
 from .dropout import dropout, dropout2d
 from .elementwise import (
     absolute,
     add,
     astype,
+    bitwise_and,
+    bitwise_not,
+    bitwise_or,
     clip,
     clone,
     div,

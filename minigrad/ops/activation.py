@@ -1,10 +1,8 @@
 """Activation functions: the squashing ones, the rectifier and its friends, and softmax.
 
 Sources: Nair & Hinton 2010 (ReLU), Maas et al. 2013 (leaky ReLU), Clevert et al. 2015 (ELU), Dugas et al. 2000
-(softplus), Hendrycks & Gimpel 2016 (SiLU, GELU), LeCun et al. 1998 (scaled tanh).
+(softplus), Hendrycks & Gimpel 2016 (SiLU), LeCun et al. 1998 (scaled tanh).
 """
-import math
-
 from ..autograd import Function
 from ..device import array_module
 from .elementwise import clip, exp, where
@@ -25,10 +23,10 @@ class Tanh(Function):
 
 
 class Sigmoid(Function):
-    """y = 1 / (1 + e ** -x), computed from tanh, which cannot overflow."""
+    """y = 1 / (1 + e ** -x); where e ** -x overflows, its infinity gives the right 0."""
 
     def forward(self, x):
-        y = 0.5 * array_module(x).tanh(0.5 * x) + 0.5
+        y = 1 / (1 + array_module(x).exp(-x))
         self.save(y)
         return y
 
@@ -101,19 +99,14 @@ def leaky_relu(x, negative_slope=0.01):
 def elu(x, alpha=1.0):
     """x where x > 0, alpha (e ** x - 1) elsewhere."""
     x = as_float(x)
-    return where(x > 0, x, alpha * (exp(clip(x, max=0.0)) - 1.0))  # clipped: a discarded overflow still has a gradient
+    negative = clip(x, max=0.0)  # a discarded overflow would still have a gradient
+    return where(x > 0, x, alpha * tanh(0.5 * negative) * (exp(negative) + 1.0))  # exact for tiny x, unlike e ** x - 1
 
 
 def silu(x):
     """x sigmoid(x), also called swish."""
     x = as_float(x)
     return x * sigmoid(x)
-
-
-def gelu(x):
-    """Gaussian error linear unit in its tanh form (PyTorch's approximate="tanh")."""
-    x = as_float(x)
-    return 0.5 * x * (1.0 + tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)))
 
 
 def softplus(x):

@@ -10,6 +10,7 @@ from minigrad.kernels import conv
 from ..autograd import Function, _setting
 from ..device import device_of
 from .promotion import as_float, same_dtype
+from .shape import pad
 
 _forced = ContextVar("conv_algorithm", default=None)
 
@@ -77,7 +78,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algo
     1) or "valid". algorithm: "auto" or a row of `kernels.conv.CROSS_CORRELATION`. Raises ValueError where shapes or
     values do not fit. Source: Goodfellow, Bengio & Courville, "Deep Learning", equation 9.6.
     """
-    return _convolution(x, weight, bias, stride, padding, dilation, groups, _cross_correlation(algorithm))
+    return _convolution(x, weight, bias, stride, padding, dilation, groups, _cross_correlation(algorithm), "Conv2d")
 
 
 def convolve2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algorithm="auto"):
@@ -86,13 +87,13 @@ def convolve2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, 
     algorithm: "auto" is the kernel made for it, which walks the taps backwards ("flipped"); any other name
     cross-correlates with the rotated weight. Source: Goodfellow, Bengio & Courville, "Deep Learning", equation 9.4.
     """
-    algorithm = _forced.get() or algorithm
-    if algorithm in ("auto", "flipped"):
-        return _convolution(x, weight, bias, stride, padding, dilation, groups, "flipped", op="Convolve2d")
+    algorithm = _cross_correlation("auto" if algorithm == "flipped" else algorithm)
     x, weight = map(as_float, same_dtype(x, weight))
-    if weight.ndim == 4:
+    if algorithm == "auto":
+        algorithm = "flipped"
+    elif weight.ndim == 4:
         weight = weight.flip((2, 3))
-    return conv2d(x, weight, bias, stride, padding, dilation, groups, algorithm)
+    return _convolution(x, weight, bias, stride, padding, dilation, groups, algorithm, "Convolve2d")
 
 
 def conv_transpose2d(
@@ -102,11 +103,16 @@ def conv_transpose2d(
 
     x: N x C x H x W. weight: C x OC/groups x KH x KW. bias: OC. Returns N x OC x OH x OW with
     OH = (H - 1) stride - top - bottom + dilation (KH - 1) + output_padding + 1.
-    Raises ValueError where shapes or values do not fit. Source: Dumoulin & Visin 2016, section 4.
+    stride, dilation, padding: as in `conv2d`, padding in numbers only. output_padding: int or pair, below stride or
+    dilation: that many more rows and columns at the end. Raises ValueError where shapes or values do not fit.
+    Source: Dumoulin & Visin 2016, section 4.
     """
     x, weight = map(as_float, same_dtype(x, weight))
     p, x_shape = conv.conv_transpose_params(x.shape, weight.shape, stride, padding, output_padding, dilation, groups)
     algorithm = _cross_correlation(algorithm)
+    rows, columns = conv.conv_output_shape(x_shape, weight.shape, p)[2:]
+    if (rows, columns) != x.shape[2:]:  # output_padding >= stride: windows beyond the last pixel, which see zeros
+        x = pad(x, (0, columns - x.shape[3], 0, rows - x.shape[2]))
     y = Conv2dInputGrad(p=p, algorithm=algorithm, x_shape=x_shape, w_shape=weight.shape)(x, weight)
     return _add_bias(y, bias, "ConvTranspose2d")
 
@@ -119,7 +125,7 @@ def conv_algorithm(algorithm):
     return _setting(_forced, _checked(algorithm))
 
 
-def _convolution(x, weight, bias, stride, padding, dilation, groups, algorithm, op="Conv2d"):
+def _convolution(x, weight, bias, stride, padding, dilation, groups, algorithm, op):
     x, weight = map(as_float, same_dtype(x, weight))
     p = conv.conv_params(x.shape, weight.shape, stride, padding, dilation, groups, op)
     y = Conv2d(p=p, algorithm=algorithm, x_shape=x.shape, w_shape=weight.shape)(x, weight)
@@ -129,13 +135,16 @@ def _convolution(x, weight, bias, stride, padding, dilation, groups, algorithm, 
 def _add_bias(y, bias, op):
     if bias is None:
         return y
+    bias = as_float(bias)
     if bias.shape != (y.shape[1],):
         raise ValueError(f"{op}: bias must have {y.shape[1]} elements, one per output channel, got shape {bias.shape}")
     return y + bias.reshape(1, -1, 1, 1)
 
 
 def _cross_correlation(algorithm):
-    return _checked(_forced.get() or algorithm)
+    """What to compute with: the forced algorithm if there is one, else this one. Both are checked."""
+    algorithm = _checked(algorithm)
+    return _forced.get() or algorithm
 
 
 def _checked(algorithm):

@@ -7,12 +7,19 @@ def normal_dims(dim, ndim):
         return tuple(range(ndim))
     dims = dim if isinstance(dim, (tuple, list)) else (dim,)
     for d in dims:
-        if not -ndim <= d < max(ndim, 1):
+        if not -max(ndim, 1) <= d < max(ndim, 1):
             raise IndexError(f"dimension {d} is out of range for a {ndim}-d tensor")
     dims = tuple(sorted(d % ndim if ndim else 0 for d in dims))
     if len(set(dims)) != len(dims):
         raise ValueError(f"dimension given twice in {dim}")
     return dims if ndim else ()
+
+
+def normal_dim(dim, ndim):
+    """One dimension as a non-negative int; 0-d tensors count as 1-d. Raises TypeError or IndexError."""
+    if isinstance(dim, (tuple, list)):
+        raise TypeError(f"expected one dimension, got {dim}")
+    return (normal_dims(dim, ndim) or (0,))[0]
 
 
 def kept_shape(shape, dims):

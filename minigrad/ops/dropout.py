@@ -31,4 +31,6 @@ def _drop(x, mask_shape, p, training):
     if not training or p == 0:
         return x
     keep = generator().random(mask_shape, dtype=np.float32) >= p
-    return x * Tensor((keep / (1 - p) if p < 1 else keep).astype(x.dtype))
+    mask = np.empty_like(x._data, shape=mask_shape)  # in the layout of x, and so of the result
+    mask[...] = keep / (1 - p) if p < 1 else keep
+    return x * Tensor(mask)

@@ -8,7 +8,7 @@ import numpy as np
 from ..autograd import Function
 from ..device import array_module
 from ..tensor import DEFAULT_FLOAT, Tensor, as_tensor, check_dtype
-from .promotion import as_float, operands, result_dtype
+from .promotion import as_float, operands, result_dtype, same_dtype
 
 # --- arithmetic
 
@@ -82,7 +82,7 @@ class PowConstant(Function):
 
 
 class Pow(Function):
-    """y = a ** b, both tensors. Where a = 0 the gradient of b is 0, and where b = 0 that of a (PyTorch's choice)."""
+    """y = a ** b, both tensors. Where a = 0 the gradient of b is 0, and where b = 0 as well, that of a."""
 
     def forward(self, a, b):
         self.save(a, b)
@@ -92,7 +92,7 @@ class Pow(Function):
         a, b = self.saved
         ga = gb = None
         if self.needs[0]:
-            ga = gy * b * pow(a, where(b == 0, 1.0, b) - 1.0)
+            ga = gy * b * pow(a, where(logical_and(a == 0, b == 0), 1.0, b) - 1.0)
         if self.needs[1]:
             gb = gy * where(a == 0, 0.0, pow(a, b) * log(where(a == 0, 1.0, a)))
         return ga, gb
@@ -126,6 +126,7 @@ def neg(x):
 def pow(a, b):
     """a ** b with broadcasting; one of the two may be a Python number."""
     if isinstance(a, Tensor) and np.isscalar(b):
+        b = b.item() if isinstance(b, np.generic) else b
         return PowConstant(exponent=b)(a.astype(result_dtype(a, b)))
     return Pow()(*operands(a, b))
 
@@ -215,18 +216,37 @@ class Maximum(Function):
 
     def backward(self, gy):
         a, b = self.saved
-        to_a = 0.5 * (a >= b) + 0.5 * (a > b)
-        return gy * to_a.astype(gy.dtype), gy * (1.0 - to_a).astype(gy.dtype)
+        return _share(gy, a > b, a == b)
+
+
+class Minimum(Function):
+    """y = the smaller of a and b; equals share the gradient half and half."""
+
+    def forward(self, a, b):
+        self.save(a, b)
+        return array_module(a).minimum(a, b)
+
+    def backward(self, gy):
+        a, b = self.saved
+        return _share(gy, a < b, a == b)
+
+
+def _share(gy, to_a, equal):
+    """The gradients of a and b, where a gets all, or half of it, or nothing."""
+    share = to_a.astype(gy.dtype) + 0.5 * equal.astype(gy.dtype)
+    return gy * share, gy * (1.0 - share)
 
 
 class Where(Function):
-    """y = a where `condition` (an array of bool) holds, b elsewhere."""
+    """y = a where `condition` holds, b elsewhere."""
 
-    def forward(self, a, b):
-        return array_module(a).where(self.condition, a, b)
+    def forward(self, condition, a, b):
+        self.save(condition)
+        return array_module(a).where(condition, a, b)
 
     def backward(self, gy):
-        return where(self.condition, gy, 0.0), where(self.condition, 0.0, gy)
+        (condition,) = self.saved
+        return None, where(condition, gy, 0.0), where(condition, 0.0, gy)
 
 
 class Clip(Function):
@@ -253,8 +273,7 @@ def maximum(a, b):
 
 def minimum(a, b):
     """The smaller of a and b, elementwise with broadcasting; NaN wins."""
-    a, b = operands(a, b)
-    return -Maximum()(-a, -b) if a.dtype.kind in "if" else where(a < b, a, b)
+    return Minimum()(*operands(a, b))
 
 
 def where(condition, a, b):
@@ -262,15 +281,22 @@ def where(condition, a, b):
     condition = as_tensor(condition)
     if condition.dtype != np.bool_:
         raise TypeError(f"where: the condition must be bool, got {condition.dtype}")
-    a, b = operands(a, b)
-    shape = np.broadcast_shapes(condition.shape, a.shape)
-    return Where(condition=condition.expand(shape)._data)(a.expand(shape), b.expand(shape))
+    a, b = same_dtype(a, b)
+    try:
+        shape = np.broadcast_shapes(condition.shape, a.shape, b.shape)
+    except ValueError:
+        raise ValueError(f"where: shapes {condition.shape}, {a.shape} and {b.shape} do not broadcast") from None
+    return Where()(condition.expand(shape), a.expand(shape), b.expand(shape))
 
 
 def clip(x, min=None, max=None):
-    """x limited to [min, max], either of which may be None (also `clamp`)."""
+    """x limited to [min, max], numbers or None (also `clamp`); for tensors there are `maximum` and `minimum`."""
     if min is None and max is None:
         raise ValueError("clip: give min, max or both")
+    for bound in (min, max):
+        if bound is not None and not np.isscalar(bound):
+            raise TypeError(f"clip: min and max must be numbers, got {type(bound).__name__}; use maximum and minimum")
+    min, max = (v.item() if isinstance(v, np.generic) else v for v in (min, max))
     x = as_tensor(x)
     return Clip(low=min, high=max)(x.astype(result_dtype(x, *(v for v in (min, max) if v is not None))))
 
@@ -284,8 +310,9 @@ def _without_gradient(name, arity, doc):
     def function(*values):
         if len(values) != arity:
             raise TypeError(f"{name}: expected {arity} operands, got {len(values)}")
-        tensors = operands(*values)
-        return Tensor(getattr(array_module(tensors[0]._data), name)(*(t._data for t in tensors)))
+        arrays = [t._data for t in (operands(*values) if arity == 2 else map(as_tensor, values))]
+        with np.errstate(all="ignore"):
+            return Tensor(getattr(array_module(arrays[0]), name)(*arrays))
 
     function.__doc__ = doc
     return function
@@ -300,6 +327,9 @@ ge = _without_gradient("greater_equal", 2, "a >= b, elementwise with broadcastin
 logical_and = _without_gradient("logical_and", 2, "a and b, elementwise with broadcasting.")
 logical_or = _without_gradient("logical_or", 2, "a or b, elementwise with broadcasting.")
 logical_not = _without_gradient("logical_not", 1, "not x, elementwise.")
+bitwise_and = _without_gradient("bitwise_and", 2, "a & b for bools and integers, elementwise with broadcasting.")
+bitwise_or = _without_gradient("bitwise_or", 2, "a | b for bools and integers, elementwise with broadcasting.")
+bitwise_not = _without_gradient("invert", 1, "~x for bools and integers, elementwise.")
 sign = _without_gradient("sign", 1, "-1, 0 or 1, elementwise; no gradient.")
 isnan = _without_gradient("isnan", 1, "Whether each element is NaN.")
 isfinite = _without_gradient("isfinite", 1, "Whether each element is neither NaN nor infinite.")

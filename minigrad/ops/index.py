@@ -4,6 +4,7 @@ import numpy as np
 from ..autograd import Function
 from ..device import array_module
 from ..tensor import Tensor, as_tensor
+from .dims import normal_dim
 
 
 class Index(Function):
@@ -39,30 +40,45 @@ def is_basic(index):
 
 
 def plain_index(index):
-    """An index with arrays in place of Tensors and lists."""
+    """An index with arrays, its own copies, in place of Tensors, arrays and lists: backward will need it unchanged."""
     if isinstance(index, tuple):
         return tuple(plain_index(i) for i in index)
     if isinstance(index, Tensor):
-        return index._data
-    return np.asarray(index) if isinstance(index, list) else index
+        return index._data.copy()
+    if isinstance(index, list):
+        return np.array(index, dtype=None if index else np.int64)
+    return index.copy() if isinstance(index, np.ndarray) else index
 
 
 def getitem(x, index):
     """x[index]: ints, slices, None, Ellipsis, bool masks, integer arrays or Tensors, and tuples of them."""
-    return Index(index=plain_index(index))(x)
+    index = plain_index(index)
+    if is_basic(index):  # the Ellipsis makes NumPy return a view also where only one element is left
+        index = index if isinstance(index, tuple) else (index,)
+        index = index if Ellipsis in index else (*index, Ellipsis)
+    return Index(index=index)(x)
 
 
 def gather(x, dim, index):
     """y[i, j, k] = x[index[i, j, k], j, k] for dim 0, and so on: one element of x per element of `index`.
 
-    index: integer Tensor with as many dimensions as x, in no other dimension longer than x.
+    index: integer Tensor with as many dimensions as x, in no other dimension longer than x. Raises IndexError where
+    an index is negative or too large.
     """
-    index = as_tensor(index)
+    x, index = as_tensor(x), as_tensor(index)
+    dim = normal_dim(dim, x.ndim)
     if index.ndim != x.ndim or index.dtype.kind not in "iu":
         raise ValueError(f"gather: index must be an integer {x.ndim}-d tensor, got {index.ndim}-d {index.dtype}")
+    size = x.shape[dim] if x.ndim else 1
+    if index.numel() and not (index._data.min() >= 0 and index._data.max() < size):
+        wrong = index._data.min() if index._data.min() < 0 else index._data.max()
+        raise IndexError(f"gather: index {wrong} is out of range for dimension {dim} of size {size}")
+    for i, (n, limit) in enumerate(zip(index.shape, x.shape, strict=True)):
+        if i != dim and n > limit:
+            raise ValueError(f"gather: index {index.shape} is longer than x {x.shape} in dimension {i}")
     if x.ndim == 0:
         return x[()]
     xp = array_module(x._data)
     grid = list(xp.ogrid[tuple(slice(n) for n in index.shape)])
-    grid[dim] = index._data
+    grid[dim] = index._data.copy()
     return Index(index=tuple(grid))(x)

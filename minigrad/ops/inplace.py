@@ -22,14 +22,15 @@ class SetIndex(Function):
         return kept, getitem(gy, self.index)
 
 
-def check_in_place(x):
-    """RuntimeError where changing x in place would make the graph wrong."""
-    if not is_grad_enabled() or not x.requires_grad:
+def check_in_place(x, *others):
+    """RuntimeError where changing x in place, with the help of others, would make the graph wrong."""
+    if not is_grad_enabled() or not any(isinstance(t, Tensor) and t.requires_grad for t in (x, *others)):
         return
-    if x.is_leaf:
+    if x.is_leaf and x.requires_grad:
         raise RuntimeError("a leaf that requires gradients cannot be changed in place; do it under no_grad()")
     if x._is_view:
-        raise RuntimeError(f"the result of {x._fn.name} is a view of a tensor in the graph; change a .clone() of it")
+        maker = "this tensor" if x.is_leaf else f"the result of {x._fn.name}"
+        raise RuntimeError(f"{maker} is a view of another, whose gradient would be wrong; change a .clone() of it")
 
 
 def assign(x, y):
@@ -42,12 +43,13 @@ def assign(x, y):
     x.mark_modified()
     if is_grad_enabled() and y.requires_grad:
         x._fn, x.requires_grad = y._fn, True
+        x._version.recorded = x._version.count
     return x
 
 
 def _in_place(operation):
     def function(x, other):
-        check_in_place(x)
+        check_in_place(x, other)
         return assign(x, operation(x, other))
 
     function.__doc__ = f"`{operation.__name__}` with the result written into x, which is returned."
@@ -62,8 +64,8 @@ div_ = _in_place(div)
 
 def copy_(x, source):
     """Overwrite x with `source` (broadcast, cast to x's dtype); returns x."""
-    check_in_place(x)
-    return assign(x, as_tensor(source).astype(x.dtype).expand(x.shape))
+    setitem(x, ..., source)
+    return x
 
 
 def fill_(x, value):
@@ -78,9 +80,14 @@ def zero_(x):
 
 def setitem(x, index, value):
     """x[index] = value, with broadcasting; value is cast to x's dtype."""
-    check_in_place(x)
+    check_in_place(x, value)
     index = plain_index(index)
-    value = as_tensor(value).astype(x.dtype).expand(x._data[index].shape)
+    shape = x._data[index].shape
+    value = as_tensor(value).astype(x.dtype)
+    extra = value.ndim - len(shape)
+    if extra > 0 and value.shape[:extra] == (1,) * extra:  # leading 1s are too many for expand, but harmless
+        value = value.reshape(value.shape[extra:])
+    value = value.expand(shape)
     if is_grad_enabled() and (x.requires_grad or value.requires_grad):
         if not is_basic(index) and _repeats(x, index):
             raise ValueError("setitem: an index that names an element twice has no well-defined gradient")

@@ -3,6 +3,7 @@ import numpy as np
 
 from ..tensor import as_tensor
 from .activation import log_softmax
+from .elementwise import where
 from .index import gather
 from .promotion import as_float
 from .reduce import mean, sum
@@ -26,6 +27,7 @@ def cross_entropy(x, target, weight=None, ignore_index=-100, reduction="mean", l
     if x.ndim < 2:
         raise ValueError(f"cross_entropy: expected scores N x C, got a {x.ndim}-d tensor")
     classes = x.shape[1]
+    weight = None if weight is None else as_tensor(weight)
     if weight is not None and weight.shape != (classes,):
         raise ValueError(f"cross_entropy: weight must hold {classes} factors, one per class, got shape {weight.shape}")
     log_p = log_softmax(x, 1)
@@ -50,13 +52,14 @@ def _from_indices(log_p, target, weight, ignore_index, label_smoothing):
         wrong = safe.min() if safe.min() < 0 else safe.max()
         raise IndexError(f"cross_entropy: target {wrong} is not one of {log_p.shape[1]} classes")
     index = as_tensor(safe).unsqueeze(1)
-    counted = as_tensor(counted).astype(log_p.dtype)
-    weights = counted if weight is None else counted * gather(weight, 1, index).squeeze(1)
+    weights = as_tensor(counted).astype(log_p.dtype)
+    if weight is not None:
+        weights = weights * gather(weight, 1, index).squeeze(1)
     losses = -gather(log_p, 1, index).squeeze(1) * weights
     if label_smoothing:
-        uniform = -mean(log_p if weight is None else log_p * weight, 1) * counted
+        uniform = -mean(log_p if weight is None else log_p * weight, 1)
         losses = (1.0 - label_smoothing) * losses + label_smoothing * uniform
-    return losses, sum(weights)
+    return where(counted, losses, 0.0), sum(weights)  # not a factor 0: ignored scores may be infinite
 
 
 def _from_probabilities(log_p, target, weight, label_smoothing):

@@ -35,7 +35,7 @@ METHODS = {
     "__neg__": elementwise.neg, "__abs__": elementwise.absolute,
     "__eq__": elementwise.eq, "__ne__": elementwise.ne, "__lt__": elementwise.lt, "__le__": elementwise.le,
     "__gt__": elementwise.gt, "__ge__": elementwise.ge,
-    "__and__": elementwise.logical_and, "__or__": elementwise.logical_or, "__invert__": elementwise.logical_not,
+    "__and__": elementwise.bitwise_and, "__or__": elementwise.bitwise_or, "__invert__": elementwise.bitwise_not,
     "__getitem__": index.getitem, "__setitem__": inplace.setitem,
     # elementwise
     "exp": elementwise.exp, "log": elementwise.log, "sqrt": elementwise.sqrt, "abs": elementwise.absolute,

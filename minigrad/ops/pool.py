@@ -91,10 +91,10 @@ def adaptive_avg_pool2d(x, output_size):
     """Means over a grid of output_size windows that cover the image. x: N x C x H x W -> N x C x OH x OW.
 
     output_size: int or (OH, OW); None keeps that size. Window i covers floor(i H / OH) ... ceil((i + 1) H / OH), so
-    they overlap where sizes do not divide. Averaging rows and columns are two matrix products.
+    they overlap where sizes do not divide. Averaging rows and columns are two matrix products. Raises ValueError for
+    other output sizes and for an x that is not 4-D or has no pixels.
     """
-    x = as_float(x)
-    pool.check_4d(x.shape, "x", "N x C x H x W", "AdaptiveAvgPool2d")
+    x = _image(x, "AdaptiveAvgPool2d")
     size = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
     if len(size) != 2:
         raise ValueError(f"AdaptiveAvgPool2d: output_size must be an int or a pair, got {output_size!r}")
@@ -117,5 +117,12 @@ def averaging_matrix(size, output, dtype):
 
 def global_avg_pool2d(x):
     """The mean of each feature map. x: N x C x H x W -> N x C x 1 x 1. Source: Lin, Chen & Yan 2013, section 3.2."""
-    pool.check_4d(x.shape, "x", "N x C x H x W", "GlobalAvgPool2d")
-    return as_float(x).mean((2, 3), keepdim=True)
+    return _image(x, "GlobalAvgPool2d").mean((2, 3), keepdim=True)
+
+
+def _image(x, op):
+    """x as a floating-point Tensor, N x C x H x W with at least one pixel, or ValueError."""
+    x = as_float(x)
+    pool.check_4d(x.shape, "x", "N x C x H x W", op)
+    pool.check_pixels(x.shape, op)
+    return x

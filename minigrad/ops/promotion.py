@@ -10,45 +10,64 @@ The rules, PyTorch's but for 0-d tensors, which count like any other tensor here
 """
 import numpy as np
 
-from ..tensor import DEFAULT_FLOAT, Tensor, as_tensor
+from ..tensor import DEFAULT_FLOAT, Tensor, as_tensor, check_dtype
 
 _KINDS = {"b": 0, "u": 1, "i": 1, "f": 2}
+_OWN_DTYPES = {bool: np.dtype(np.bool_), int: np.dtype(np.int64), float: DEFAULT_FLOAT}  # of numbers on their own
 
 
 def result_dtype(*values):
     """The dtype in which `values` (Tensors, arrays, Python numbers) meet."""
-    typed = [np.dtype(v.dtype) for v in values if _is_typed(v)]
+    typed = [check_dtype(v.dtype) for v in values if _is_typed(v)]
     floats = [d for d in typed if d.kind == "f"]
-    best = np.result_type(*(floats or typed)) if typed else None
+    best = typed[0] if len(typed) == 1 else np.result_type(*(floats or typed)) if typed else None
     for v in values:
         if not _is_typed(v):
-            own = as_tensor(v.item() if isinstance(v, np.generic) else v).dtype
+            v = v.item() if isinstance(v, np.generic) else v
+            own = _OWN_DTYPES.get(type(v)) or as_tensor(v).dtype
             if best is None or _KINDS[own.kind] > _KINDS[best.kind]:
                 best = own
     return best
 
 
 def _is_typed(value):
-    return hasattr(value, "dtype") and not isinstance(value, np.generic)
+    return isinstance(value, Tensor) or (hasattr(value, "dtype") and not isinstance(value, np.generic))
 
 
-def operands(*values):
-    """The values as Tensors of one dtype and one shape (broadcast, as views). Raises ValueError if shapes clash."""
-    tensors = same_dtype(*values)
-    shapes = [t.shape for t in tensors]
-    if all(s == shapes[0] for s in shapes):
-        return tensors
+def operands(a, b):
+    """a and b as Tensors of one dtype and one shape (broadcast, as views). Raises ValueError if shapes clash.
+
+    A Python number becomes a 0-d Tensor: NumPy broadcasts it, and no gradient flows into it.
+    """
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        if a.dtype != b.dtype:
+            a, b = same_dtype(a, b)
+    else:
+        has_number = np.isscalar(a) or np.isscalar(b)
+        a, b = same_dtype(a, b)
+        if has_number:
+            return a, b
+    if a.shape == b.shape:
+        return a, b
     try:
-        shape = np.broadcast_shapes(*shapes)
+        shape = np.broadcast_shapes(a.shape, b.shape)
     except ValueError:
-        raise ValueError(f"shapes {' and '.join(map(str, shapes))} do not broadcast") from None
-    return [t.expand(shape) if t.shape != shape else t for t in tensors]
+        raise ValueError(f"shapes {a.shape} and {b.shape} do not broadcast") from None
+    return a.expand(shape), b.expand(shape)
 
 
 def same_dtype(*values):
-    """The values as Tensors of one dtype."""
+    """The values as Tensors of one dtype. Raises OverflowError for an int that the dtype cannot hold."""
     dtype = result_dtype(*values)
-    return [v.astype(dtype) if isinstance(v, Tensor) else as_tensor(v, dtype) for v in values]
+    return [v.astype(dtype) if isinstance(v, Tensor) else _constant(v, dtype) for v in values]
+
+
+def _constant(value, dtype):
+    """A number or array as a Tensor."""
+    if type(value) in _OWN_DTYPES:
+        with np.errstate(over="ignore"):
+            return Tensor._wrap(np.array(value, dtype))
+    return as_tensor(value, dtype)
 
 
 def as_float(x):

@@ -10,7 +10,7 @@ import numpy as np
 from ..autograd import Function
 from ..device import array_module
 from ..tensor import Tensor, as_tensor
-from .dims import kept_shape, normal_dims
+from .dims import kept_shape, normal_dim, normal_dims
 from .elementwise import exp, log, sqrt, where
 from .index import gather
 from .promotion import as_float
@@ -37,8 +37,17 @@ class Amax(Function):
 
     def backward(self, gy):
         x, y = self.saved
-        is_max = (x == y).astype(gy.dtype)
-        return (gy / is_max.sum(self.dims, keepdim=True)) * is_max
+        is_extreme = (x == y).astype(gy.dtype)
+        return (gy / is_extreme.sum(self.dims, keepdim=True)) * is_extreme
+
+
+class Amin(Amax):
+    """y = the minimum of x over dims; equal minima share the gradient evenly."""
+
+    def forward(self, x):
+        y = x.min(axis=self.dims, keepdims=True)
+        self.save(x, y)
+        return y
 
 
 class Extreme(NamedTuple):
@@ -80,15 +89,21 @@ def std(x, dim=None, correction=1, keepdim=False):
 
 def amax(x, dim=None, keepdim=False):
     """The maximum over `dim` (one or several); equal maxima share the gradient evenly."""
-    x = as_tensor(x)
-    dims = normal_dims(dim, x.ndim)
-    y = Amax(dims=dims)(x)
-    return y if keepdim else y.reshape(tuple(n for i, n in enumerate(x.shape) if i not in dims))
+    return _amax_or_amin(Amax, "amax", x, dim, keepdim)
 
 
 def amin(x, dim=None, keepdim=False):
     """The minimum over `dim` (one or several); equal minima share the gradient evenly."""
-    return -amax(-x, dim, keepdim)
+    return _amax_or_amin(Amin, "amin", x, dim, keepdim)
+
+
+def _amax_or_amin(function, name, x, dim, keepdim):
+    x = as_tensor(x)
+    dims = normal_dims(dim, x.ndim)
+    if 0 in (x.shape[d] for d in dims):
+        raise ValueError(f"{name}: no elements to choose from in a tensor of shape {x.shape} over dimensions {dims}")
+    y = function(dims=dims)(x)
+    return y if keepdim else y.reshape(tuple(n for i, n in enumerate(x.shape) if i not in dims))
 
 
 def max(x, dim=None, keepdim=False):
@@ -119,9 +134,12 @@ def argmin(x, dim=None, keepdim=False):
 def _position(name, x, dim, keepdim):
     x = as_tensor(x)
     if dim is not None:
-        (dim,) = normal_dims(dim, x.ndim) or (None,)
+        dim = normal_dim(dim, x.ndim)
+    axis = dim if x.ndim else None
+    if 0 in (x.shape if axis is None else (x.shape[axis],)):
+        raise ValueError(f"{name}: no elements to choose from in a tensor of shape {x.shape} over dimension {dim}")
     function = getattr(array_module(x._data), name)
-    return Tensor(function(x._data, axis=dim, keepdims=keepdim)).astype(np.int64)
+    return Tensor(function(x._data, axis=axis, keepdims=keepdim)).astype(np.int64)
 
 
 def logsumexp(x, dim=None, keepdim=False):

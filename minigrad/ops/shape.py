@@ -1,10 +1,11 @@
 """Rearranging: reshape, permute, expand, join, cut and pad. Views share memory with their input where NumPy can."""
 import math
+from itertools import accumulate
 
 from ..autograd import Function
 from ..device import array_module
 from ..tensor import as_tensor
-from .dims import normal_dims
+from .dims import normal_dim, normal_dims
 from .promotion import same_dtype
 
 
@@ -86,7 +87,9 @@ def permute(x, *dims):
 
 def transpose(x, dim0, dim1):
     """x with two dimensions exchanged."""
-    (dim0,), (dim1,) = normal_dims(dim0, x.ndim), normal_dims(dim1, x.ndim)
+    dim0, dim1 = normal_dim(dim0, x.ndim), normal_dim(dim1, x.ndim)
+    if x.ndim == 0:
+        return x
     dims = list(range(x.ndim))
     dims[dim0], dims[dim1] = dim1, dim0
     return permute(x, *dims)
@@ -113,7 +116,7 @@ def flatten(x, start_dim=0, end_dim=-1):
     """x with the dimensions start_dim ... end_dim made one."""
     if x.ndim == 0:
         return x.reshape(1)
-    (start,), (end,) = normal_dims(start_dim, x.ndim), normal_dims(end_dim, x.ndim)
+    start, end = normal_dim(start_dim, x.ndim), normal_dim(end_dim, x.ndim)
     if start > end:
         raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
     return x.reshape(*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :])
@@ -127,7 +130,7 @@ def squeeze(x, dim=None):
 
 def unsqueeze(x, dim):
     """x with a dimension of size 1 inserted before position `dim`."""
-    (dim,) = normal_dims(dim, x.ndim + 1)
+    dim = normal_dim(dim, x.ndim + 1)
     return x.reshape(*x.shape[:dim], 1, *x.shape[dim:])
 
 
@@ -136,7 +139,9 @@ def concatenate(tensors, dim=0):
     tensors = same_dtype(*tensors)
     if not tensors:
         raise ValueError("concatenate: no tensors given")
-    (dim,) = normal_dims(dim, tensors[0].ndim)
+    if any(a.ndim == 0 for a in tensors):
+        raise ValueError("concatenate: a 0-d tensor cannot be joined; stack makes a new dimension")
+    dim = normal_dim(dim, tensors[0].ndim)
     rests = [(*a.shape[:dim], *a.shape[dim + 1 :]) for a in tensors]
     if any(a.ndim != tensors[0].ndim for a in tensors) or any(r != rests[0] for r in rests):
         raise ValueError(f"concatenate: shapes {[a.shape for a in tensors]} differ beyond dimension {dim}")
@@ -150,23 +155,30 @@ def stack(tensors, dim=0):
 
 def split(x, split_size_or_sections, dim=0):
     """x cut along `dim` into pieces of one size (the last may be smaller) or of the listed sizes: a tuple of views."""
-    (dim,) = normal_dims(dim, x.ndim)
+    dim = _cut_dim("split", x, dim)
     n, sizes = x.shape[dim], split_size_or_sections
     if isinstance(sizes, int):
         if sizes < 1:
             raise ValueError(f"split: the size must be at least 1, got {sizes}")
         sizes = [min(sizes, n - start) for start in range(0, n, sizes)] or [0]
-    if sum(sizes) != n:
+    if sum(sizes) != n or min(sizes, default=0) < 0:
         raise ValueError(f"split: sections {list(sizes)} do not add up to {n}, the size of dimension {dim}")
-    stops = [sum(sizes[: i + 1]) for i in range(len(sizes))]
     lead = (slice(None),) * dim
-    return tuple(x[(*lead, slice(stop - size, stop))] for stop, size in zip(stops, sizes, strict=True))
+    return tuple(x[(*lead, slice(stop - size, stop))] for stop, size in zip(accumulate(sizes), sizes, strict=True))
 
 
 def chunk(x, chunks, dim=0):
     """x cut along `dim` into `chunks` pieces, the last ones smaller or missing if it does not divide evenly."""
-    (dim,) = normal_dims(dim, x.ndim)
+    dim = _cut_dim("chunk", x, dim)
+    if chunks < 1:
+        raise ValueError(f"chunk: the number of pieces must be at least 1, got {chunks}")
     return split(x, max(-(-x.shape[dim] // chunks), 1), dim)
+
+
+def _cut_dim(name, x, dim):
+    if x.ndim == 0:
+        raise ValueError(f"{name}: a 0-d tensor cannot be cut")
+    return normal_dim(dim, x.ndim)
 
 
 def flip(x, dims):

@@ -1,0 +1,209 @@
+"""The command line: minigrad train | models | summary | gradcheck.
+
+A mistake of the user (a bad option, an unknown name, a folder that cannot be written) is one line on stderr and exit
+code 2: a CommandError.
+"""
+import argparse
+import sys
+from contextlib import contextmanager
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+OPTIMIZERS = {"adam": 0.002, "sgd": 0.01}  # name -> its default learning rate
+
+
+class CommandError(Exception):
+    """A mistake of the user; the message is all there is to say."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser that reports a mistake in one line."""
+
+    def error(self, message):
+        raise CommandError(f"{self.prog}: {message} (see {self.prog} --help)")
+
+
+def at_least(minimum, kind=int):
+    """An argparse type: a number not below `minimum` (for floats: above it)."""
+
+    def parse(text):
+        value = kind(text)
+        if value < minimum or (kind is float and not minimum < value < float("inf")):
+            raise argparse.ArgumentTypeError(f"must be {'>' if kind is float else '>='} {minimum}, got {text}")
+        return value
+
+    parse.__name__ = "number" if kind is float else "integer"
+    return parse
+
+
+def parser():
+    """Every command with its options."""
+    root = Parser(prog="minigrad", description="A deep-learning framework from scratch, built to be read.")
+    commands = root.add_subparsers(dest="command", required=True, metavar="command")
+    add = partial(commands.add_parser, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+
+    train = add("train", help="train a network", description="Train a network on images and write a run folder.")
+    train.add_argument("--model", default="lenet5_modern", help="see `minigrad models`")
+    train.add_argument("--dataset", default="digits", help="digits (embedded), or mnist (from --data-root)")
+    train.add_argument("--data-root", metavar="DIR", help="the folder with the data set's files")
+    train.add_argument("--epochs", type=at_least(1), default=20)
+    train.add_argument("--batch-size", type=at_least(1), default=32)
+    train.add_argument("--optimizer", choices=OPTIMIZERS, default="adam")
+    train.add_argument("--lr", type=at_least(0, float), help="first learning rate, lowered along a cosine; "
+                       + ", ".join(f"{lr} for {name}" for name, lr in OPTIMIZERS.items()))
+    train.add_argument("--shift", type=at_least(0), default=2, help="move training images by up to so many pixels")
+    train.add_argument("--seed", type=at_least(0), default=0, help="same seed, same bits")
+    train.add_argument("--out", metavar="DIR", help="the run folder; runs/MODEL-DATASET-NUMBER if left out")
+    train.add_argument("--algorithm", default="auto", help="convolution algorithm: auto, direct, im2col or reference")
+    train.add_argument("--device", default="cpu", help="cpu")
+    train.set_defaults(run=run_train)
+
+    add("models", help="list the networks").set_defaults(run=run_models)
+
+    summary = add("summary", help="show a network's layers, shapes and parameters")
+    summary.add_argument("model", help="see `minigrad models`")
+    summary.set_defaults(run=run_summary)
+
+    check = add("gradcheck", help="compare every gradient with finite differences")
+    check.add_argument("names", nargs="*", help="only operations and layers whose name contains one of these")
+    check.set_defaults(run=run_gradcheck)
+    return root
+
+
+def main(arguments=None):
+    """Run one command. Returns the exit code: 0, 1 where a check or the training failed, 2 for a user's mistake."""
+    try:
+        options = parser().parse_args(arguments)
+        return options.run(options) or 0
+    except CommandError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("minigrad: interrupted", file=sys.stderr)
+        return 130
+
+
+@contextmanager
+def user_mistakes(command):
+    """Around code whose errors are about what the user asked for: they become one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}" if error.strerror else error
+        raise CommandError(f"minigrad {command}: {reason}") from error
+    except (ValueError, RuntimeError) as error:
+        raise CommandError(f"minigrad {command}: {error}") from error
+
+
+def run_train(options):
+    """minigrad train"""
+    from tqdm import tqdm
+
+    from . import data, device, models, ops, optim, train
+
+    with user_mistakes("train"):
+        device.check_device(options.device)
+        forced = ops.conv_algorithm(options.algorithm)
+        device.manual_seed(options.seed)
+        size = models.entry(options.model).input_shape[1]
+        train_set, test_set = (data.load(options.dataset, options.data_root, part, size) for part in (True, False))
+        folder = make_run_folder(options)
+    model = models.create(options.model)
+    rate = options.lr or OPTIMIZERS[options.optimizer]
+    momentum = {"momentum": 0.9} if options.optimizer == "sgd" else {}
+    optimizer = {"adam": optim.Adam, "sgd": optim.SGD}[options.optimizer](model.parameters(), lr=rate, **momentum)
+    schedule = optim.CosineAnnealingLR(optimizer, options.epochs)
+    shift = data.transforms.RandomShift(options.shift) if options.shift else None
+    batches = data.DataLoader(train_set, options.batch_size, shuffle=True, seed=options.seed, transform=shift)
+    test_batches = data.DataLoader(test_set, 256)
+    parameters = sum(p.numel() for p in model.parameters())
+    print(f"{options.model} ({parameters:,} parameters) on {options.dataset}: {len(train_set):,} training images, "
+          f"{len(test_set):,} test images; writing to {folder}", flush=True)
+
+    with forced, tqdm(total=options.epochs * len(batches), unit="batch", leave=False, disable=None) as bar:
+        def report(row):
+            schedule.step()
+            bar.write(
+                f"epoch {row['epoch']:3d}/{options.epochs}  train loss {row['train_loss']:.4f} accuracy "
+                f"{row['train_accuracy']:7.2%}  test loss {row['test_loss']:.4f} accuracy {row['test_accuracy']:7.2%}  "
+                f"{row['seconds']:.1f} s"
+            )
+
+        try:
+            history = train.fit(model, Counted(batches, bar), test_batches, optimizer, options.epochs, report)
+        except FloatingPointError as error:
+            bar.write(f"minigrad train: stopped: {error}", file=sys.stderr)
+            return 1
+    write_run(folder, model, history, f"{options.model} on {options.dataset}, seed {options.seed}")
+    print(f"test accuracy: {history[-1]['test_accuracy']:.2%}")
+    return 0
+
+
+class Counted:
+    """A loader that moves a progress bar with every batch."""
+
+    def __init__(self, loader, bar):
+        self.loader, self.bar = loader, bar
+
+    def __iter__(self):
+        for batch in self.loader:
+            yield batch
+            self.bar.update()
+
+
+def make_run_folder(options):
+    """Create the folder that --out names, or the next free runs/MODEL-DATASET-NUMBER. OSError if that fails."""
+    if options.out:
+        folder = Path(options.out)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "history.csv").touch()  # so that a folder without write permission is found before training
+        return folder
+    for number in count(1):
+        folder = Path("runs") / f"{options.model}-{options.dataset}-{number:03d}"
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
+
+
+def write_run(folder, model, history, title):
+    """model.safetensors, history.csv and, where matplotlib is installed, curves.png."""
+    from . import serialization, train
+
+    serialization.save(model.state_dict(), folder / "model.safetensors")
+    train.write_history(history, folder / "history.csv")
+    try:
+        train.plot_history(history, folder / "curves.png", title)
+    except ImportError as error:
+        print(f"no curves.png: {error}")
+
+
+def run_models(options):
+    """minigrad models"""
+    from . import models
+
+    for name, entry in models.CATALOGUE.items():
+        print(f"{name:<16} {'x'.join(map(str, entry.input_shape)):<10} {entry.summary}")
+
+
+def run_summary(options):
+    """minigrad summary MODEL"""
+    from . import inspect, models
+
+    with user_mistakes("summary"):
+        entry = models.entry(options.model)
+    model = models.create(options.model)
+    print(f"{options.model}: {entry.summary}; input {'x'.join(map(str, entry.input_shape))}\n")
+    rows = inspect.summary(model, entry.input_shape)
+    print(inspect.format_summary(rows, sum(p.numel() for p in model.parameters())))
+
+
+def run_gradcheck(options):
+    """minigrad gradcheck"""
+    from . import gradsuite
+
+    with user_mistakes("gradcheck"):
+        names = gradsuite.matching(options.names)
+    return 0 if gradsuite.run(names, print) else 1

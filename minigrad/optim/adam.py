@@ -1,0 +1,42 @@
+"""Adam: steps scaled by running estimates of the gradient's mean and variance."""
+import math
+
+from ..device import array_module
+from .optimizer import Optimizer
+
+
+class Adam(Optimizer):
+    """p = p - lr m / (sqrt(v) + eps), m and v corrected for their start at zero. Kingma & Ba 2015, algorithm 1.
+
+    betas: how slowly m and v forget. weight_decay: adds weight_decay p to the gradient (L2 penalty).
+    Raises ValueError for options that make no sense.
+    """
+
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+        super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay})
+
+    def check(self, group):
+        super().check(group)
+        betas, eps = group["betas"], group["eps"]
+        if len(betas) != 2 or not all(0.0 <= beta < 1.0 for beta in betas):
+            raise ValueError(f"Adam: betas must be two numbers from 0 to below 1, got {betas}")
+        if not eps >= 0:
+            raise ValueError(f"Adam: eps must be at least 0, got {eps}")
+
+    def update(self, p, g, state, group):
+        xp = array_module(p)
+        if not state:
+            state.update(step=0, mean=xp.zeros_like(p), square=xp.zeros_like(p))
+        beta1, beta2 = group["betas"]
+        state["step"] += 1
+        if group["weight_decay"]:
+            g = g + group["weight_decay"] * p
+        m, v = state["mean"], state["square"]
+        m *= beta1
+        m += (1.0 - beta1) * g
+        v *= beta2
+        v += (1.0 - beta2) * (g * g)
+        scale = group["lr"] / (1.0 - beta1 ** state["step"])
+        root = xp.sqrt(v) / math.sqrt(1.0 - beta2 ** state["step"])
+        root += group["eps"]
+        p -= scale * m / root

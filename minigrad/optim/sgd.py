@@ -1,0 +1,36 @@
+"""Stochastic gradient descent."""
+from ..device import array_module
+from .optimizer import Optimizer
+
+
+class SGD(Optimizer):
+    """p = p - lr v with v = momentum v + g, as PyTorch writes it (Sutskever et al. 2013, equations 1-4).
+
+    weight_decay: adds weight_decay p to the gradient. dampening: scales g in v by 1 - dampening after the first step.
+    nesterov: step along g + momentum v instead of v. Raises ValueError for options that make no sense.
+    """
+
+    def __init__(self, params, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False):
+        options = {"lr": lr, "momentum": momentum, "dampening": dampening}
+        super().__init__(params, {**options, "weight_decay": weight_decay, "nesterov": nesterov})
+
+    def check(self, group):
+        super().check(group)
+        momentum, dampening = group["momentum"], group["dampening"]
+        if not momentum >= 0:
+            raise ValueError(f"SGD: momentum must be at least 0, got {momentum}")
+        if group["nesterov"] and (momentum == 0 or dampening != 0):
+            raise ValueError(f"SGD: nesterov needs momentum above 0 and dampening 0, got {momentum} and {dampening}")
+
+    def update(self, p, g, state, group):
+        if group["weight_decay"]:
+            g = g + group["weight_decay"] * p
+        if group["momentum"]:
+            if "velocity" not in state:
+                state["velocity"] = array_module(g).array(g)
+            else:
+                v = state["velocity"]
+                v *= group["momentum"]
+                v += (1.0 - group["dampening"]) * g
+            g = g + group["momentum"] * state["velocity"] if group["nesterov"] else state["velocity"]
+        p -= group["lr"] * g

@@ -1,0 +1,146 @@
+"""The command line, as a user calls it: output, run folder, reproducibility, and mistakes."""
+import csv
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import cli
+
+
+def run(capsys, *arguments):
+    """(exit code, stdout, stderr) of one command."""
+    code = cli.main([*map(str, arguments)])
+    return code, *capsys.readouterr()
+
+
+SHORT = ("train", "--epochs", 2, "--batch-size", 64)
+
+
+def test_train_prints_a_line_an_epoch_and_the_accuracy_and_writes_a_run_folder(capsys, tmp_path):
+    code, out, _ = run(capsys, *SHORT, "--out", tmp_path / "run")
+    assert code == 0
+    lines = out.splitlines()
+    assert [line for line in lines if line.startswith("epoch")] == lines[1:3]
+    assert re.fullmatch(r"test accuracy: \d+\.\d\d%", lines[-1])
+    with open(tmp_path / "run" / "history.csv", encoding="utf-8") as file:
+        history = list(csv.DictReader(file))
+    assert [row["epoch"] for row in history] == ["1", "2"]
+    assert f"{float(history[-1]['test_accuracy']):.2%}" in lines[-1]
+    state = mg.load(tmp_path / "run" / "model.safetensors")
+    model = mg.models.create("lenet5_modern")
+    model.load_state_dict(state)
+    _, accuracy = mg.train.evaluate(model, mg.data.DataLoader(mg.data.digits(train=False, size=32), 256))
+    assert f"{accuracy:.2%}" in lines[-1]
+
+
+def test_curves_are_a_picture_where_matplotlib_is_installed(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    run(capsys, *SHORT, "--out", tmp_path)
+    assert (tmp_path / "curves.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_without_matplotlib_training_says_what_to_install(capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    code, out, _ = run(capsys, *SHORT, "--out", tmp_path)
+    assert code == 0 and "minigrad[plot]" in out and not (tmp_path / "curves.png").exists()
+    assert out.splitlines()[-1].startswith("test accuracy")
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(capsys, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run(capsys, "train", "--model", "convnet", "--epochs", 1, "--seed", seed, "--out", tmp_path / name)
+    a, b, c = ((tmp_path / name / "model.safetensors").read_bytes() for name in "abc")
+    assert a == b != c
+
+
+def test_runs_without_out_are_numbered(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        run(capsys, "train", "--model", "convnet", "--epochs", 1, "--optimizer", "sgd", "--algorithm", "direct")
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["convnet-digits-001", "convnet-digits-002"]
+
+
+def write_idx(path, array):
+    """A small IDX file."""
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    path.write_bytes(header + array.astype(np.uint8).tobytes())
+
+
+def test_training_on_mnist_files(capsys, tmp_path):
+    rng = np.random.default_rng(0)
+    for part, n in (("train", 40), ("t10k", 10)):
+        write_idx(tmp_path / f"{part}-images-idx3-ubyte", rng.integers(0, 256, (n, 28, 28)))
+        write_idx(tmp_path / f"{part}-labels-idx1-ubyte", rng.integers(0, 10, n))
+    code, out, _ = run(
+        capsys, "train", "--model", "convnet", "--dataset", "mnist", "--data-root", tmp_path, "--epochs", 1,
+        "--out", tmp_path / "run",
+    )
+    assert code == 0 and "40 training images, 10 test images" in out
+
+
+def test_models_lists_every_model(capsys):
+    code, out, _ = run(capsys, "models")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == mg.models.list()
+
+
+def test_summary_shows_layers_shapes_and_parameters(capsys):
+    code, out, _ = run(capsys, "summary", "lenet5_modern")
+    assert code == 0
+    assert re.search(r"c3 +Conv2d +16x10x10 +2,416", out) and re.search(r"total +61,706", out)
+
+
+def test_gradcheck_prints_a_table_and_fails_with_exit_code_1(capsys, monkeypatch):
+    code, out, _ = run(capsys, "gradcheck", "conv2d[im2col", "nn.Linear")
+    assert code == 0 and out.splitlines()[-1] == "2 of 2 passed"
+    monkeypatch.delitem(mg.gradsuite.CASES, "nn.Linear")
+    code, out, _ = run(capsys, "gradcheck", "nn.Linear")
+    assert code == 1 and "FAILED" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "required: command"),
+        (("fly",), "invalid choice: 'fly'"),
+        (("train", "--bogus"), "--bogus"),
+        (("train", "--epochs", "0"), "--epochs: must be >= 1, got 0"),
+        (("train", "--epochs", "many"), "invalid integer value: 'many'"),
+        (("train", "--batch-size", "0"), "--batch-size: must be >= 1"),
+        (("train", "--lr", "0"), "--lr: must be > 0, got 0"),
+        (("train", "--lr", "nan"), "--lr: must be > 0, got nan"),
+        (("train", "--seed", "-1"), "--seed: must be >= 0"),
+        (("train", "--optimizer", "guess"), "invalid choice: 'guess'"),
+        (("train", "--model", "x"), "unknown model 'x'; there is convnet, lenet5_modern"),
+        (("train", "--dataset", "x"), "unknown dataset 'x'; there is digits, mnist"),
+        (("train", "--dataset", "mnist"), "give --data-root"),
+        (("train", "--dataset", "mnist", "--data-root", "/nowhere"), "no train-images-idx3-ubyte.gz"),
+        (("train", "--algorithm", "x"), "no algorithm 'x'"),
+        (("train", "--algorithm", "flipped"), "true convolution"),
+        (("train", "--device", "cuda"), "device 'cuda'"),
+        (("train", "--device", "abacus"), "unknown device 'abacus'"),
+        (("train", "--out", "/dev/null/run"), "/dev/null/run: Not a directory"),
+        (("summary", "x"), "unknown model 'x'"),
+        (("gradcheck", "x?"), "no operation or layer is called x?"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(capsys, arguments, message):
+    code, out, err = run(capsys, *arguments)
+    assert code == 2 and out == ""
+    assert message in err and err.startswith("minigrad") and len(err.splitlines()) == 1
+
+
+def test_a_loss_that_is_not_finite_stops_with_a_reason(capsys, tmp_path):
+    code, _, err = run(capsys, "train", "--model", "convnet", "--optimizer", "sgd", "--lr", "1e30", "--out", tmp_path)
+    assert code == 1 and "the loss became" in err
+
+
+def test_python_m_minigrad_is_the_same_command(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "minigrad", "models"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and "lenet5_modern" in done.stdout
+    done = subprocess.run([sys.executable, "-m", "minigrad", "fly"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
