@@ -30,7 +30,7 @@ setup(
     packages=packages(),
     package_dir=FOLDERS,
     package_data={"minigrad.data": ["digits.npz"]},
-    install_requires=["numpy>=1.26", "numba>=0.59", "tqdm>=4.60", "safetensors>=0.4"],
+    install_requires=["numpy>=2.0", "numba>=0.60", "tqdm>=4.60", "safetensors>=0.4"],
     extras_require={
         "cuda12": ["cupy-cuda12x>=13"],
         "cuda13": ["cupy-cuda13x>=13.6"],

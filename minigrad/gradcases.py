@@ -117,8 +117,8 @@ def in_place(change):
 # Public functions of `ops` without a gradient
 NOT_DIFFERENTIABLE = {
     "argmax", "argmin", "bitwise_and", "bitwise_not", "bitwise_or", "conv_algorithm", "eq", "floor_divide", "ge", "gt",
-    "isfinite", "isnan", "le", "logical_and",
-    "logical_not", "logical_or", "lt", "ne", "remainder", "result_dtype", "sign",
+    "isfinite", "isnan", "le", "logical_and", "logical_not", "logical_or", "lt", "ne", "remainder", "result_dtype",
+    "sign",
 }
 
 CASES = {
