@@ -8,8 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from minigrad.kernels import conv
+from minigrad.kernels.pool import pool_params
 
 from . import device, nn, ops
+from .ops.pool import MaxPool2d, MaxPool2dGather
 from .tensor import Tensor
 
 
@@ -112,6 +114,13 @@ def in_place(change):
         return y * 2.0
 
     return call
+
+
+def max_pool_gather(x):
+    """The elements at fixed positions: a Function that otherwise occurs in second derivatives only."""
+    f = MaxPool2d(p=pool_params(x.shape, 2))
+    f(Tensor(spread(np.random.default_rng(1), x.shape)))
+    return MaxPool2dGather(p=f.p, index=f.index, x_shape=x.shape)(x)
 
 
 # Public functions of `ops` without a gradient
@@ -231,6 +240,7 @@ CASES = {
     "max_pool2d": [
         on(lambda x: ops.max_pool2d(x, 2), IMAGE),
         on(lambda x: ops.max_pool2d(x, (3, 2), stride=1, padding=1, dilation=(1, 2), ceil_mode=True), IMAGE),
+        on(max_pool_gather, IMAGE),
     ],
     "avg_pool2d": [
         on(lambda x: ops.avg_pool2d(x, 2), IMAGE),

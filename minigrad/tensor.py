@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from .device import check_device, device_of
+from .device import device_of
 
 DTYPES = tuple(np.dtype(name) for name in ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"))
 DEFAULT_FLOAT = np.dtype("float32")
@@ -286,6 +286,3 @@ def as_tensor(value, dtype=None):
     if isinstance(value, Tensor):
         return value if dtype is None or value.dtype == dtype else value.astype(dtype)
     return Tensor(value, dtype)
-
-
-__all__ = ["DEFAULT_FLOAT", "DTYPES", "Tensor", "as_tensor", "check_device", "check_dtype", "to_array"]

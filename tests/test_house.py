@@ -86,6 +86,12 @@ def test_public_classes_and_functions_have_docstrings(name):
             assert ast.get_docstring(node), node.name
 
 
+@pytest.mark.parametrize("name", FOLDERS)
+def test_every_folder_with_code_is_a_package_that_setup_finds(name):
+    for path in FOLDERS[name].rglob("*.py"):
+        assert (path.parent / "__init__.py").exists(), path
+
+
 def test_importing_minigrad_loads_no_heavy_library_and_compiles_nothing():
     heavy = {"numba", "cupy", "matplotlib", "tqdm", "torch", "scipy"}
     code = f"import sys, minigrad; print(*sorted({heavy} & set(sys.modules)))"
