@@ -18,6 +18,7 @@ def digits(train=True, size=8):
     """The digits as a TensorDataset of (image, label): 1 x size x size float32, normalised, and int64 0 ... 9.
 
     train: 1,437 examples (80%) or the other 360; the split is fixed. size: the 8 x 8 images are scaled bilinearly.
+    Raises ValueError for a size below 1.
     """
     with np.load(FILE) as archive:
         chosen = archive["test"] != train

@@ -1,8 +1,11 @@
 """Datasets and the loader that cuts them into batches.
 
-A dataset has a length and gives one example for an index (`__getitem__`); one that can also give a whole batch for an
-array of indices (`__getitems__`, PyTorch's name) is not asked example by example.
+A dataset has a length and gives one example for an index (`__getitem__`). One that can also give a whole batch for an
+array of indices (`__getitems__`) is not asked example by example: it returns a tuple of arrays, each with the batch
+first, or, as in PyTorch, a list of examples.
 """
+from numbers import Integral
+
 import numpy as np
 
 from ..device import generator
@@ -24,8 +27,9 @@ class TensorDataset(Dataset):
 
     def __init__(self, *tensors):
         self.arrays = [t.detach().numpy() if isinstance(t, Tensor) else np.asarray(t) for t in tensors]
-        if not self.arrays or len({len(a) for a in self.arrays}) != 1:
-            raise ValueError(f"TensorDataset: lengths differ or nothing given: {[len(a) for a in self.arrays]}")
+        shapes = [a.shape for a in self.arrays]
+        if not shapes or () in shapes or len({shape[0] for shape in shapes}) != 1:
+            raise ValueError(f"TensorDataset: expected arrays of one length, got shapes {shapes}")
 
     def __len__(self):
         return len(self.arrays[0])
@@ -42,11 +46,11 @@ class DataLoader:
     batch_size: examples a batch; the last one is smaller, or left out with drop_last. seed: the order of pass k depends
     on (seed, k) only; without it a seed is drawn from the generator that `manual_seed` sets. transform: called as
     transform(images, rng) on the first array of each batch; its random numbers depend on (seed, k, batch) only.
-    Raises ValueError for a batch size below 1.
+    Raises ValueError for a batch size below 1, and TypeError where an example of the dataset is no tuple.
     """
 
     def __init__(self, dataset, batch_size=1, shuffle=False, drop_last=False, seed=None, transform=None):
-        if not isinstance(batch_size, int) or batch_size < 1:
+        if not isinstance(batch_size, Integral) or isinstance(batch_size, bool) or batch_size < 1:
             raise ValueError(f"DataLoader: batch_size must be an integer >= 1, got {batch_size!r}")
         self.dataset, self.batch_size, self.shuffle, self.drop_last = dataset, batch_size, shuffle, drop_last
         self.transform = transform
@@ -68,17 +72,23 @@ class DataLoader:
 
     def _batch(self, indices, position):
         if hasattr(self.dataset, "__getitems__"):
-            columns = self.dataset.__getitems__(indices)
+            batch = self.dataset.__getitems__(indices)
         else:
-            columns = zip(*(self.dataset[int(i)] for i in indices), strict=True)
-        first, *rest = (c if isinstance(c, Tensor) else _stacked(c) for c in columns)
+            batch = [self.dataset[int(i)] for i in indices]
+        first, *rest = _stacked(batch) if isinstance(batch, list) else map(_array, batch)
         if self.transform:
             first = self.transform(first, np.random.default_rng((self.seed, *position)))
-        return tuple(as_tensor(c) for c in (first, *rest))
+        return tuple(map(as_tensor, (first, *rest)))
 
 
-def _stacked(column):
-    """A batch as one array; a tuple of examples is stacked."""
-    if not isinstance(column, tuple):
-        return column
-    return list(column) if isinstance(column[0], (int, float)) else np.stack([np.asarray(c) for c in column])
+def _stacked(examples):
+    """The arrays of a batch, each made of the same entry of every example."""
+    for example in examples:
+        if not isinstance(example, (tuple, list)) or len(example) != len(examples[0]):
+            raise TypeError(f"DataLoader: examples must be tuples of one length, got {example!r}")
+    return [np.stack([_array(entry) for entry in column]) for column in zip(*examples, strict=True)]
+
+
+def _array(value):
+    """An array of the dtype that a Tensor of this value has: Python's floats become float32."""
+    return as_tensor(value).detach().numpy()

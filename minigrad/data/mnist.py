@@ -1,5 +1,6 @@
 """MNIST from its own files (IDX, http://yann.lecun.com/exdb/mnist): 70,000 handwritten digits of 28 x 28 pixels."""
 import gzip
+import math
 import zlib
 from pathlib import Path
 
@@ -21,7 +22,9 @@ def mnist(root, train=True, size=28):
     """
     images, labels = (read_idx(find(root, name)) for name in FILES[train])
     if images.ndim != 3 or labels.shape != images.shape[:1]:
-        raise ValueError(f"MNIST in {root}: {images.shape} images do not fit {labels.shape} labels")
+        raise ValueError(f"MNIST in {root}: images of shape {images.shape} do not fit labels of shape {labels.shape}")
+    if labels.max(initial=0) > 9:
+        raise ValueError(f"MNIST in {root}: a label is {labels.max()}, expected 0 ... 9")
     images = resize(images[:, None].astype(np.float32) / 255, size)
     return TensorDataset(normalize(images, np.float32(MEAN), np.float32(STD)), labels.astype(np.int64))
 
@@ -48,7 +51,12 @@ def read_idx(path):
     if len(raw) < 4 or raw[:3] != b"\0\0\x08":
         raise ValueError(f"{path}: not an IDX file of unsigned bytes")
     header = 4 + 4 * raw[3]
-    shape = tuple(int(n) for n in np.frombuffer(raw[4:header], ">u4")) if len(raw) >= header else None
-    if shape is None or len(raw) - header != int(np.prod(shape, dtype=np.int64)):
-        raise ValueError(f"{path}: {len(raw)} bytes do not hold the announced shape {shape}")
-    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
+    if len(raw) < header:
+        raise ValueError(f"{path}: cut short in its header, which announces {raw[3]} dimensions")
+    shape = tuple(np.frombuffer(raw[4:header], ">u4").tolist())
+    if len(raw) - header != math.prod(shape):
+        raise ValueError(f"{path}: announces shape {shape}, but {len(raw) - header} values follow")
+    try:
+        return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
+    except ValueError as error:  # more dimensions than an array can have
+        raise ValueError(f"{path}: {error}") from None

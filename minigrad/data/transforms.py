@@ -1,12 +1,16 @@
 """Transforms of whole batches of images, N x C x H x W arrays."""
 import numpy as np
 
+from minigrad.kernels.conv.params import integer
+
 
 def resize(images, size):
     """Bilinear resize of N x C x H x W to N x C x size x size, as two products with interpolation matrices.
 
-    Pixel centres are at half-integers (PyTorch's align_corners=False, without antialiasing).
+    Pixel centres are at half-integers (PyTorch's align_corners=False, without antialiasing). images: floating-point.
+    Raises ValueError for a size below 1.
     """
+    integer(size, "size", "resize", 1)
     if images.shape[2:] == (size, size):
         return images
     rows, columns = (interpolation_matrix(n, size, images.dtype) for n in images.shape[2:])
@@ -31,11 +35,12 @@ def normalize(images, mean, std):
 class RandomShift:
     """Move each image by up to `pixels` in both directions, filling with the batch's darkest value.
 
-    Called with a batch (N x C x H x W) and a NumPy generator, like every random transform.
+    Called with a batch (N x C x H x W) and a NumPy generator, like every random transform. Raises ValueError for a
+    negative number of pixels.
     """
 
     def __init__(self, pixels):
-        self.pixels = pixels
+        self.pixels = integer(pixels, "pixels", "RandomShift", 0)
 
     def __call__(self, images, rng):
         n, _, h, w = images.shape

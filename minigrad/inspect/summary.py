@@ -17,7 +17,8 @@ class Row(NamedTuple):
 def summary(module, input_shape):
     """The layers (modules without submodules) in the order in which they run on one input, as a list of Rows.
 
-    input_shape: C x H x W; a batch of one is run in evaluation mode. Parameters shared between layers count once.
+    input_shape: C x H x W; a batch of one is run in evaluation mode. A layer that runs twice has two rows; parameters
+    count once. Of a layer with several outputs the first is shown.
     """
     rows, counted, handles = [], set(), []
 
@@ -25,7 +26,8 @@ def summary(module, input_shape):
         def hook(layer, inputs, output):
             new = [p for p in layer.parameters() if id(p) not in counted]
             counted.update(map(id, new))
-            rows.append(Row(name, type(layer).__name__, output.shape, sum(p.numel() for p in new)))
+            first = output[0] if isinstance(output, tuple) else output
+            rows.append(Row(name, type(layer).__name__, first.shape, sum(p.numel() for p in new)))
 
         return hook
 
@@ -45,7 +47,7 @@ def summary(module, input_shape):
 
 
 def format_summary(rows, total):
-    """The rows as an aligned table with the total below; batch size left out of the shapes."""
+    """The rows as an aligned table with the total number of parameters below; shapes without the batch."""
     shapes = ["x".join(map(str, r.output_shape[1:])) for r in rows]
     cells = [("layer", "kind", "output", "parameters")]
     cells += [(r.name, r.kind, s, f"{r.parameters:,}") for r, s in zip(rows, shapes, strict=True)]

@@ -78,6 +78,8 @@ class Module:
 
     def _place(self, table, name, value):
         """Keep value in one table and nowhere else; a name that is there already keeps its place in the order."""
+        if hasattr(type(self), name):
+            raise ValueError(f"{type(self).__name__}: {name!r} is an attribute of the class, choose another name")
         for other in (self.__dict__, *(self.__dict__[t] for t in _TABLES if t != table)):
             other.pop(name, None)
         self.__dict__[table][name] = value
@@ -92,21 +94,21 @@ class Module:
     def register_parameter(self, name, parameter):
         """Add a Parameter, or None for one that this module could have but does not (`bias=False`).
 
-        Raises TypeError for anything else, and ValueError for an empty name or one with a dot.
+        Raises TypeError for anything else, and ValueError for an empty name, one with a dot or one of a method.
         """
         self._register("_parameters", name, parameter, Parameter)
 
     def register_buffer(self, name, tensor):
         """Add a Tensor (or None) that is saved with the module but not trained, such as running statistics.
 
-        Raises TypeError for anything else, and ValueError for an empty name or one with a dot.
+        Raises TypeError for anything else, and ValueError for an empty name, one with a dot or one of a method.
         """
         self._register("_buffers", name, tensor, Tensor)
 
     def add_module(self, name, module):
         """Add a submodule (or None) under a name that need not be an identifier.
 
-        Raises TypeError for anything else, and ValueError for an empty name or one with a dot.
+        Raises TypeError for anything else, and ValueError for an empty name, one with a dot or one of a method.
         """
         self._register("_modules", name, module, Module)
 

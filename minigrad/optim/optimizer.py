@@ -23,6 +23,8 @@ class Optimizer:
     def add_param_group(self, group):
         """Train more parameters: a dict {"params": Parameters, option: value ...}. Raises what the constructor does."""
         name = type(self).__name__
+        if not isinstance(group, dict):
+            raise TypeError(f"{name}: expected a dict for a parameter group, got {group!r}")
         unknown = set(group) - set(self.defaults) - {"params"}
         if unknown or "params" not in group:
             problem = f"unknown option {min(unknown)!r}" if unknown else "no 'params'"
@@ -83,7 +85,8 @@ class Optimizer:
         options or shapes do not match.
         """
         name, params = type(self).__name__, self._parameters()
-        saved_sizes, sizes = ([len(g["params"]) for g in groups] for groups in (saved["param_groups"], self.param_groups))
+        sizes = [len(group["params"]) for group in self.param_groups]
+        saved_sizes = [len(group["params"]) for group in saved["param_groups"]]
         if saved_sizes != sizes:
             raise ValueError(f"{name}: groups of {saved_sizes} parameters were saved, here they have {sizes}")
         for group, options in zip(self.param_groups, saved["param_groups"], strict=True):
