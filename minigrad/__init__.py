@@ -2,20 +2,17 @@
 
 import minigrad as mg; mg.tensor, mg.nn, mg.optim, mg.data, mg.models ... with PyTorch's names and semantics.
 """
+from pathlib import Path as _Path
+
 import numpy as _np
+
+__version__ = "0.1.0"
+if not (_Path(__file__).parent / "kernels").is_dir():  # not installed, but imported where the sources lie
+    __path__.append(str(_Path(__file__).parent.parent))
 
 from . import data, inspect, models, nn, ops, optim
 from . import gradcheck as _gradcheck_module  # before the function of that name below takes its place
-from .autograd import (
-    Function,
-    backward,
-    detect_anomaly,
-    enable_grad,
-    grad,
-    is_grad_enabled,
-    no_grad,
-    set_grad_enabled,
-)
+from .autograd import Function, backward, grad
 from .creation import (
     arange,
     eye,
@@ -36,12 +33,14 @@ from .creation import (
 )
 from .device import manual_seed
 from .gradcheck import gradcheck, gradgradcheck
+from .modes import detect_anomaly, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .ops import *
+from .ops.elementwise import absolute as abs
+from .ops.elementwise import clip as clamp
 from .ops.shape import concatenate as cat
 from .serialization import load, save
 from .tensor import Tensor, as_tensor
 
-float32, float64 = _np.dtype("float32"), _np.dtype("float64")
-int32, int64, uint8 = _np.dtype("int32"), _np.dtype("int64"), _np.dtype("uint8")
-
-__version__ = "0.1.0"
+float32, float64, int8, int16, int32, int64, uint8, bool = map(
+    _np.dtype, ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
+)

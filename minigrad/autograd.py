@@ -7,61 +7,16 @@ of their own and can be differentiated again.
 """
 import itertools
 import sys
-from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 
 import numpy as np
 
 from .device import array_module
 from .hooks import run_hooks
+from .modes import Setting, anomaly, grad_enabled
 from .tensor import Tensor, as_tensor
 
-_grad_enabled = ContextVar("grad_enabled", default=True)
-_anomaly = ContextVar("anomaly", default=False)
 _creation_order = itertools.count()
-
-
-# --- modes
-
-
-@contextmanager
-def _setting(variable, value):
-    """Give a context variable a value for the length of a `with` block (or of a decorated function)."""
-    previous = variable.get()
-    variable.set(value)
-    try:
-        yield
-    finally:
-        variable.set(previous)
-
-
-def no_grad():
-    """Context manager or decorator: nothing is recorded inside, results do not require gradients."""
-    return _setting(_grad_enabled, False)
-
-
-def enable_grad():
-    """Context manager or decorator: recording is on inside, also within `no_grad`."""
-    return _setting(_grad_enabled, True)
-
-
-def set_grad_enabled(mode):
-    """Context manager or decorator: recording is on or off inside, as `mode` says."""
-    return _setting(_grad_enabled, bool(mode))
-
-
-def is_grad_enabled():
-    """Whether operations are being recorded (in this thread)."""
-    return _grad_enabled.get()
-
-
-def detect_anomaly():
-    """Context manager: the first NaN or infinity, forward or backward, raises FloatingPointError.
-
-    The error names the operation and the line of user code that called it. Costs time: for hunting only.
-    """
-    return _setting(_anomaly, True)
 
 
 # --- functions
@@ -85,6 +40,7 @@ class Function:
     registry = {}  # name -> subclass: every differentiable operation there is
     hooks = None
     edges = ()  # per input: the Function that made it, the leaf itself, or None if it needs no gradient
+    order = None  # when it became part of a graph
     where = None  # the user's line, recorded in anomaly mode
     _saved = None
     _pending = ()
@@ -106,15 +62,19 @@ class Function:
         raise NotImplementedError(f"{self.name}.backward")
 
     def __call__(self, *inputs):
-        recording = _grad_enabled.get()
+        recording = grad_enabled.get()
+        arrays = [self._array(t) for t in inputs]
         self.needs = [recording and t.requires_grad for t in inputs]
-        if _anomaly.get():
+        if anomaly.get():
             self.where = _user_line()
-        arrays = [t._data for t in inputs]
+        if recording:
+            self._check_inputs(inputs)
         with np.errstate(all="ignore"):  # infinities and NaN flow, as in PyTorch; detect_anomaly finds them
             y = result = self.forward(*arrays)
         if isinstance(y, np.generic):  # what NumPy makes of 0-d arrays
             y = np.asarray(y)
+        elif not hasattr(y, "dtype"):
+            raise TypeError(f"{self.name}.forward must return an array, got a {type(y).__name__}")
         version = made_at = None
         for t, a in zip(inputs, arrays, strict=True):
             if _same_memory(y, a):
@@ -150,6 +110,19 @@ class Function:
     def _record(self, inputs, arrays, result, out):
         """Become a node of the graph."""
         self.order = next(_creation_order)
+        self.edges = [(t._fn or t) if need else None for t, need in zip(inputs, self.needs, strict=True)]
+        self.input_types = [(a.shape, a.dtype) for a in arrays]
+        self._saved = [_Saved.pack(a, inputs, arrays, result, out) for a in self._pending]
+
+    def _array(self, t):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"{self.name}: expected Tensors, got a {type(t).__name__}; `as_tensor` makes one")
+        return t._data
+
+    def _check_inputs(self, inputs):
+        """RuntimeError where the graph would be wrong: this node is in use, or an input is not what it was."""
+        if self.order is not None:
+            raise RuntimeError(f"{self.name}: this Function is part of a graph already; make a new one for each call")
         for t in inputs:
             if t._made_at != t._version.count and t._is_stale():
                 maker = "leaf" if t._fn is None else f"result of {t._fn.name}"
@@ -157,9 +130,6 @@ class Function:
                     f"{self.name}: an input, a {maker}, was changed in place through another tensor that shares its "
                     "memory, so its gradient would be wrong; change a .clone() instead"
                 )
-        self.edges = [(t._fn or t) if need else None for t, need in zip(inputs, self.needs, strict=True)]
-        self.input_types = [(a.shape, a.dtype) for a in arrays]
-        self._saved = [_Saved.pack(a, inputs, arrays, result, out) for a in self._pending]
 
     def _check_forward(self, inputs, out):
         if _all_finite(out):
@@ -169,9 +139,9 @@ class Function:
 
     def _gradients(self, gy):
         """`backward`, with its results checked: one gradient or None per input."""
-        anomaly = _anomaly.get()
-        if anomaly:  # report the operation that was differentiated, not one inside its backward
-            with _setting(_anomaly, False):
+        hunting = anomaly.get()
+        if hunting:  # report the operation that was differentiated, not one inside its backward
+            with Setting(anomaly, False):
                 grads = self.backward(gy)
         else:
             grads = self.backward(gy)
@@ -181,14 +151,19 @@ class Function:
         for i, (g, edge, (shape, dtype)) in enumerate(zip(grads, self.edges, self.input_types, strict=True)):
             if g is None or edge is None:
                 continue
+            if not isinstance(g, Tensor):
+                raise TypeError(f"{self.name}.backward must return Tensors, got a {type(g).__name__} for input {i}")
             if g.shape != shape or g.dtype != dtype:
                 raise RuntimeError(
                     f"{self.name}.backward returned a gradient of shape {g.shape}, {g.dtype} for input {i} "
                     f"of shape {shape}, {dtype}"
                 )
-            if anomaly and not _all_finite(g):
+            if hunting and not _all_finite(g):
                 line = self.where or "an unknown line: run forward under detect_anomaly too"
-                raise FloatingPointError(f"backward of {self.name} gave NaN or infinity, input {i}, called at {line}")
+                source = "" if _all_finite(gy) else " (the gradient it got had one already)"
+                raise FloatingPointError(
+                    f"backward of {self.name} gave NaN or infinity{source}, input {i}, called at {line}"
+                )
         return grads
 
 
@@ -233,7 +208,7 @@ def _same_memory(a, b):
 
 
 def _all_finite(t):
-    return not t.is_floating_point or bool(array_module(t._data).isfinite(t._data).all())
+    return not t.is_floating_point() or bool(array_module(t._data).isfinite(t._data).all())
 
 
 _ENGINE_FOLDERS = tuple(str(Path(__file__).parent / name) for name in ("", "ops", "nn", "kernels", "optim"))
@@ -299,7 +274,7 @@ def _walk(seeds, wanted, deliver, retain_graph, create_graph):
     wanted_ids = {id(n) for n in (nodes if wanted is None else wanted) if wanted is not None or isinstance(n, Tensor)}
     useful = _leading_to(nodes, wanted_ids)
     pending = {}
-    with set_grad_enabled(create_graph):
+    with Setting(grad_enabled, bool(create_graph)):
         for t, g in seeds:
             _add(pending, t._fn or t, g)
         while nodes:
@@ -364,7 +339,7 @@ def _accumulate(leaf, g):
     """Add g to leaf.grad: to the same Tensor, or to a new one where the sum has a graph of its own."""
     if leaf.grad is None:
         leaf.grad = g.clone()  # g may be shared with another leaf or be a broadcast view
-    elif _grad_enabled.get() or leaf.grad.requires_grad:
+    elif grad_enabled.get() or leaf.grad.requires_grad:
         leaf.grad = leaf.grad + g
     else:
         with np.errstate(all="ignore"):

@@ -4,11 +4,15 @@ A mistake of the user (a bad option, an unknown name, a folder that cannot be wr
 code 2: a CommandError.
 """
 import argparse
+import os
 import sys
+import tempfile
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
+
+from . import __version__
 
 OPTIMIZERS = {"adam": 0.002, "sgd": 0.01}  # name -> its default learning rate
 
@@ -40,6 +44,7 @@ def at_least(minimum, kind=int):
 def parser():
     """Every command with its options."""
     root = Parser(prog="minigrad", description="A deep-learning framework from scratch, built to be read.")
+    root.add_argument("--version", action="version", version=f"minigrad {__version__}")
     commands = root.add_subparsers(dest="command", required=True, metavar="command")
     add = partial(commands.add_parser, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
 
@@ -75,10 +80,17 @@ def main(arguments=None):
     """Run one command. Returns the exit code: 0, 1 where a check or the training failed, 2 for a user's mistake."""
     try:
         options = parser().parse_args(arguments)
-        return options.run(options) or 0
+        code = options.run(options) or 0
+        sys.stdout.flush()
+        return code
     except CommandError as error:
         print(error, file=sys.stderr)
         return 2
+    except OSError as error:  # stdout is full or, with `| head`, gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            print(f"minigrad: {error.strerror}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("minigrad: interrupted", file=sys.stderr)
         return 130
@@ -107,6 +119,10 @@ def run_train(options):
         forced = ops.conv_algorithm(options.algorithm)
         device.manual_seed(options.seed)
         size = models.entry(options.model).input_shape[1]
+        if options.shift >= size:
+            raise ValueError(f"--shift {options.shift} moves images of {size} pixels out of sight")
+        if options.out == "":
+            raise ValueError("--out needs the name of a folder")
         train_set, test_set = (data.load(options.dataset, options.data_root, part, size) for part in (True, False))
         folder = make_run_folder(options)
     model = models.create(options.model)
@@ -121,9 +137,13 @@ def run_train(options):
     print(f"{options.model} ({parameters:,} parameters) on {options.dataset}: {len(train_set):,} training images, "
           f"{len(test_set):,} test images; writing to {folder}", flush=True)
 
-    with forced, tqdm(total=options.epochs * len(batches), unit="batch", leave=False, disable=None) as bar:
+    quiet = None if sys.stderr else True  # None: no bar unless stderr is a terminal
+    history = []
+    with forced, tqdm(total=options.epochs * len(batches), unit="batch", leave=False, disable=quiet) as bar:
         def report(row):
             schedule.step()
+            history.append(row)
+            write_run(folder, model, history)
             bar.write(
                 f"epoch {row['epoch']:3d}/{options.epochs}  train loss {row['train_loss']:.4f} accuracy "
                 f"{row['train_accuracy']:7.2%}  test loss {row['test_loss']:.4f} accuracy {row['test_accuracy']:7.2%}  "
@@ -131,11 +151,11 @@ def run_train(options):
             )
 
         try:
-            history = train.fit(model, Counted(batches, bar), test_batches, optimizer, options.epochs, report)
+            train.fit(model, Counted(batches, bar), test_batches, optimizer, options.epochs, report)
         except FloatingPointError as error:
             bar.write(f"minigrad train: stopped: {error}", file=sys.stderr)
             return 1
-    write_run(folder, model, history, f"{options.model} on {options.dataset}, seed {options.seed}")
+    plot_run(folder, history, f"{options.model} on {options.dataset}, seed {options.seed}")
     print(f"test accuracy: {history[-1]['test_accuracy']:.2%}")
     return 0
 
@@ -154,10 +174,15 @@ class Counted:
 
 def make_run_folder(options):
     """Create the folder that --out names, or the next free runs/MODEL-DATASET-NUMBER. OSError if that fails."""
-    if options.out:
+    if options.out is not None:
         folder = Path(options.out)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "history.csv").touch()  # so that a folder without write permission is found before training
+        with tempfile.TemporaryFile(dir=folder):  # a folder that cannot be written is found before training
+            pass
+        for name in ("model.safetensors", "history.csv", "curves.png"):
+            if (folder / name).is_dir():
+                raise ValueError(f"{folder / name} is a folder, but that file is to be written")
+            (folder / name).unlink(missing_ok=True)  # of an earlier run
         return folder
     for number in count(1):
         folder = Path("runs") / f"{options.model}-{options.dataset}-{number:03d}"
@@ -168,12 +193,19 @@ def make_run_folder(options):
             continue
 
 
-def write_run(folder, model, history, title):
-    """model.safetensors, history.csv and, where matplotlib is installed, curves.png."""
+def write_run(folder, model, history):
+    """model.safetensors and history.csv, after every epoch: an interrupted training leaves what it has reached."""
     from . import serialization, train
 
-    serialization.save(model.state_dict(), folder / "model.safetensors")
-    train.write_history(history, folder / "history.csv")
+    with user_mistakes("train"):
+        serialization.save(model.state_dict(), folder / "model.safetensors")
+        train.write_history(history, folder / "history.csv")
+
+
+def plot_run(folder, history, title):
+    """curves.png, where matplotlib is installed."""
+    from . import train
+
     try:
         train.plot_history(history, folder / "curves.png", title)
     except ImportError as error:

@@ -90,7 +90,7 @@ def randn(*size, dtype=DEFAULT_FLOAT, requires_grad=False):
 
 def randint(low, high, size, dtype=np.int64):
     """Uniform random integers from low up to but without high; see `manual_seed`."""
-    return Tensor(generator().integers(low, high, tuple(size), dtype=dtype))
+    return Tensor(generator().integers(low, high, size, dtype=dtype))
 
 
 def randperm(n):

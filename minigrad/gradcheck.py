@@ -120,7 +120,7 @@ def _compare_projections(func, inputs, i, eps, atol, rtol):
 
 
 def _outputs(func, inputs):
-    return [o for o in _tuple(func(*inputs)) if o.is_floating_point]
+    return [o for o in _tuple(func(*inputs)) if o.is_floating_point()]
 
 
 def _gradient(output, x, seed):

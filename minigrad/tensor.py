@@ -32,7 +32,7 @@ class Tensor:
     only floating-point tensors can. Raises TypeError for dtypes and data that cannot be handled.
     """
 
-    __slots__ = ("__weakref__", "_data", "_fn", "_is_view", "_made_at", "_version", "grad", "hooks", "requires_grad")
+    __slots__ = ("__weakref__", "_data", "_fn", "_grad", "_is_view", "_made_at", "_version", "hooks", "requires_grad")
     __array_ufunc__ = None  # ndarray + Tensor: NumPy steps back and lets Tensor.__radd__ do it
 
     def __init__(self, data, dtype=None, requires_grad=False):
@@ -51,7 +51,7 @@ class Tensor:
 
     def _setup(self, array, fn, version):
         self._data = array
-        self.grad = None
+        self._grad = None
         self.requires_grad = fn is not None
         self._fn = fn  # the Function that computed it, None for a leaf
         self.hooks = None  # see hooks.py
@@ -63,12 +63,11 @@ class Tensor:
 
     @property
     def data(self):
-        """The array itself. Writing into it goes unnoticed by autograd; call `mark_modified()` afterwards."""
-        return self._data
+        """The values as a Tensor that shares this one's memory but not its graph. Assigning replaces the values."""
+        return self.detach()
 
     @data.setter
     def data(self, array):
-        array = array.data if isinstance(array, Tensor) else array
         self._data = to_array(array, self.dtype)
         self.mark_modified()
 
@@ -107,8 +106,25 @@ class Tensor:
         return self._fn is None
 
     @property
+    def grad_fn(self):
+        """The Function that computed it, None for a leaf."""
+        return self._fn
+
     def is_floating_point(self):
+        """Whether its dtype is float32 or float64."""
         return self._data.dtype.kind == "f"
+
+    @property
+    def grad(self):
+        """What backward added up here: a Tensor of this shape, or None."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, g):
+        if g is not None and (not isinstance(g, Tensor) or g.shape != self.shape or g.dtype != self.dtype):
+            got = f"{g.dtype} of shape {g.shape}" if isinstance(g, Tensor) else f"a {type(g).__name__}"
+            raise TypeError(f"grad must be a Tensor of {self.dtype} and shape {self.shape}, or None; got {got}")
+        self._grad = g
 
     def __len__(self):
         if self.ndim == 0:
@@ -140,7 +156,8 @@ class Tensor:
 
     def __repr__(self):
         body = np.array2string(_to_numpy(self._data), separator=", ", precision=4, threshold=1000, prefix="tensor(")
-        notes = [] if self.dtype in (DEFAULT_FLOAT, np.int64, np.bool_) else [f"dtype={self.dtype}"]
+        notes = [f"size={self.shape}"] if self.numel() == 0 and self.ndim > 1 else []
+        notes += [] if self.dtype in (DEFAULT_FLOAT, np.int64, np.bool_) else [f"dtype={self.dtype}"]
         notes += [] if self.device == "cpu" else [f"device={self.device!r}"]
         if self._fn is not None:
             notes.append(f"grad_fn=<{self._fn.name}>")
@@ -194,7 +211,7 @@ class Tensor:
 
     def requires_grad_(self, requires_grad=True):
         """Switch gradient recording for this leaf on or off, in place; returns self."""
-        if requires_grad and not self.is_floating_point:
+        if requires_grad and not self.is_floating_point():
             raise RuntimeError(f"only floating-point tensors can require gradients, got {self.dtype}")
         if self._fn is not None and not requires_grad:
             raise RuntimeError("only leaves can stop requiring gradients: use .detach()")

@@ -3,7 +3,7 @@ import csv
 import math
 import time
 
-from .autograd import no_grad
+from .modes import no_grad
 from .ops import cross_entropy
 
 

@@ -73,15 +73,15 @@ def test_gradients_of_two_leaves_never_share_memory(create_graph):
     a, b = leaf(1.0, 2.0), leaf(3.0, 4.0)
     (a + b).sum().backward(create_graph=create_graph)
     assert a.grad is not b.grad
-    assert not np.shares_memory(a.grad.data, b.grad.data)
-    a.grad.data[...] = 7.0
+    assert not np.shares_memory(a.grad._data, b.grad._data)
+    a.grad._data[...] = 7.0
     np.testing.assert_array_equal(b.grad.detach().numpy(), [1, 1])
 
 
 def test_a_leafs_gradient_does_not_share_memory_with_the_given_gradient():
     x, g = leaf(1.0, 2.0), mg.tensor([3.0, 4.0], dtype=mg.float64)
     x.clone().backward(g)
-    assert not np.shares_memory(x.grad.data, g.data)
+    assert not np.shares_memory(x.grad._data, g._data)
 
 
 def test_a_shared_subexpression_is_walked_once_with_the_summed_gradient():
@@ -143,7 +143,7 @@ def test_activations_are_freed_while_backward_passes_them():
     y, refs = x, []
     for _ in range(5):
         y = y.exp()
-        refs.append(weakref.ref(y.data))
+        refs.append(weakref.ref(y._data))
         y.register_hook(lambda g: alive.append(sum(r() is not None for r in refs)) and None)
     loss = y.sum()
     del y

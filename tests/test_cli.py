@@ -1,8 +1,10 @@
 """The command line, as a user calls it: output, run folder, reproducibility, and mistakes."""
 import csv
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -123,6 +125,8 @@ def test_gradcheck_prints_a_table_and_fails_with_exit_code_1(capsys, monkeypatch
         (("train", "--algorithm", "flipped"), "true convolution"),
         (("train", "--device", "cuda"), "device 'cuda'"),
         (("train", "--device", "abacus"), "unknown device 'abacus'"),
+        (("train", "--out", ""), "--out needs the name"),
+        (("train", "--shift", "32"), "--shift 32 moves images of 32 pixels out of sight"),
         (("train", "--out", "/dev/null/run"), "/dev/null/run: Not a directory"),
         (("summary", "x"), "unknown model 'x'"),
         (("gradcheck", "x?"), "no operation or layer is called x?"),
@@ -144,3 +148,46 @@ def test_python_m_minigrad_is_the_same_command(tmp_path):
     assert done.returncode == 0 and "lenet5_modern" in done.stdout
     done = subprocess.run([sys.executable, "-m", "minigrad", "fly"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "history.csv", "curves.png"])
+def test_a_folder_in_the_place_of_an_output_file_is_found_before_training(capsys, tmp_path, name):
+    (tmp_path / name).mkdir()
+    code, out, err = run(capsys, "train", "--out", tmp_path)
+    assert code == 2 and out == "" and "is a folder" in err
+
+
+def test_an_interrupted_training_leaves_what_it_has_reached(capsys, tmp_path, monkeypatch):
+    evaluate, calls = mg.train.evaluate, []
+
+    def interrupted(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return evaluate(*args)
+
+    monkeypatch.setattr(mg.train, "evaluate", interrupted)
+    code, _, err = run(capsys, "train", "--model", "convnet", "--out", tmp_path)
+    assert code == 130 and err == "minigrad: interrupted\n"
+    assert len((tmp_path / "history.csv").read_text().splitlines()) == 2
+    mg.models.create("convnet").load_state_dict(mg.load(tmp_path / "model.safetensors"))
+
+
+@pytest.mark.parametrize("stdout", ["closed pipe", "/dev/full"])
+def test_output_that_nobody_reads_ends_without_a_traceback(stdout):
+    command = f"{sys.executable} -m minigrad models"
+    command += " | true; exit ${PIPESTATUS[0]}" if stdout == "closed pipe" else f" > {stdout}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+
+
+def test_the_sources_run_where_they_lie_without_an_install(tmp_path):
+    for name, package in (("minigrad", mg), ("kernels", mg.ops.conv.conv), ("models", mg.models)):
+        folder = Path(package.__file__).parent
+        folder = folder.parent if name == "kernels" else folder
+        shutil.copytree(folder, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    done = subprocess.run(
+        [sys.executable, "-c", "import minigrad.kernels as k, minigrad.models as m; print(k.__file__, m.__file__)"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )
+    assert done.stdout.count(str(tmp_path)) == 2

@@ -108,7 +108,7 @@ def test_an_output_cut_off_from_its_input_is_caught():
 
 def test_inputs_may_be_awkward():
     transposed_input = mg.tensor(np.random.default_rng(0).uniform(0.5, 2, (3, 2)).T, requires_grad=True)
-    assert not transposed_input.data.flags.c_contiguous
+    assert not transposed_input._data.flags.c_contiguous
     strided = mg.Tensor(np.linspace(0.5, 2.0, 8)[::-2], requires_grad=True)
     broadcast = mg.Tensor(np.broadcast_to(1.5, (2, 3)), requires_grad=True)
     for x in (transposed_input, strided, broadcast, leaf(), leaf(0), leaf(1, 1)):
@@ -119,8 +119,8 @@ def test_inputs_may_be_awkward():
 def test_the_function_sees_the_layout_of_the_input():
     x = mg.tensor(np.ones((2, 3, 4)).transpose(0, 2, 1), requires_grad=True)
     seen = set()
-    mg.gradcheck(lambda x: seen.add(x.data.strides) or x * 2.0, x)
-    assert seen == {x.data.strides}
+    mg.gradcheck(lambda x: seen.add(x._data.strides) or x * 2.0, x)
+    assert seen == {x._data.strides}
 
 
 def test_inputs_and_their_gradients_are_left_alone():

@@ -81,4 +81,4 @@ def test_strided_inputs_have_the_same_values_and_no_contiguous_memory():
     t = Tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], "float64", requires_grad=True)
     s = gradsuite.strided(t)
     assert s.tolist() == t.tolist() and s.requires_grad
-    assert not s.data.flags.c_contiguous and not s.data.flags.f_contiguous and min(s.data.strides) < 0
+    assert not s._data.flags.c_contiguous and not s._data.flags.f_contiguous and min(s._data.strides) < 0

@@ -78,7 +78,7 @@ def test_retain_grad_fills_intermediates_once_and_after_other_hooks():
     b.sum().backward()
     assert a.grad.item() == 5.0
     assert b.grad.item() == 1.0
-    assert not np.shares_memory(a.grad.data, b.grad.data)
+    assert not np.shares_memory(a.grad._data, b.grad._data)
 
 
 def test_retain_grad_on_a_leaf_changes_nothing():

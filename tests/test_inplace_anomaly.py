@@ -27,7 +27,7 @@ CHANGES = {
     "setitem by mask": lambda x: x.__setitem__(x > 1, 5.0),
     "copy_": lambda x: x.copy_(mg.ones(2)),
     "iadd": lambda x: x.__iadd__(1.0),
-    "an optimiser": lambda x: (x.data.__isub__(0.1), x.mark_modified()),
+    "an optimiser": lambda x: (x._data.__isub__(0.1), x.mark_modified()),
     "new data": lambda x: setattr(x, "data", np.ones(2)),
 }
 
@@ -141,7 +141,7 @@ def test_a_constant_alias_of_memory_that_joined_the_graph_is_stale_but_a_detache
     c, w = mg.zeros(2, dtype=mg.float64), leaf(1.0, 2.0)
     alias, constant = c[0], c.detach()
     c += w
-    with pytest.raises(RuntimeError, match="Mul: an input, a leaf, was changed in place"):
+    with pytest.raises(RuntimeError, match="Expand: an input, a leaf, was changed in place"):
         alias * w
     (constant * w).sum().backward()
     np.testing.assert_array_equal(w.grad.numpy(), [1, 2])
@@ -151,7 +151,7 @@ def test_a_constant_alias_of_memory_that_joined_the_graph_is_stale_but_a_detache
     ("change", "error", "message"),
     [
         (lambda x: x.add_(mg.ones(3, 2)), ValueError, r"shape \(2,\) cannot hold a result of shape \(3, 2\)"),
-        (lambda x: x.add_(mg.ones(2, dtype=mg.float64)), TypeError, "float32 cannot hold a result of float64"),
+        (lambda x: x.long().add_(0.5), TypeError, "int64 cannot hold a result of float32"),
         (lambda x: x.copy_(mg.ones(3)), ValueError, r"\(3,\) does not broadcast to \(2,\)"),
         (lambda x: x.__setitem__(0, mg.ones(2)), ValueError, r"\(2,\) does not broadcast to \(\)"),
         (lambda x: x.__setitem__(7, 0.0), IndexError, "7"),

@@ -322,7 +322,6 @@ def test_an_impossible_layer_is_refused_when_it_is_made(make, message):
     (nn.Conv2d(3, 8, 3), (8, 4, 32, 32), r"Conv2d: weight expects 3 input channels, got x with 4 .*8x4x32x32"),
     (nn.Conv2d(3, 8, 3), (3, 32, 32), "Conv2d: .*3x32x32"),
     (nn.Conv2d(3, 8, 5), (1, 3, 4, 9), "Conv2d: kernel 5x5 .* does not fit into x"),
-    (nn.Conv2d(3, 8, 3, algorithm="magic"), (1, 3, 4, 4), "no algorithm 'magic'"),
     (nn.Linear(3, 2), (2, 4), r"Linear: weight expects 3 features, got x of shape \(2, 4\)"),
     (nn.MaxPool2d(3), (1, 1, 2, 5), "MaxPool2d: .*1x1x2x5"),
     (nn.AvgPool2d(2, padding=2), (1, 1, 6, 6), "AvgPool2d: .*padding"),

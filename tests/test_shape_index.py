@@ -79,7 +79,7 @@ def test_gradients_of_rearranging(name):
                                   "flip", "split sizes", "chunk"])
 def test_views_share_memory(view):
     x = counted(2, 3, 4)
-    assert np.shares_memory(CASES[view][0](x).data, x.data)
+    assert np.shares_memory(CASES[view][0](x)._data, x._data)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def as_tensors(index):
 def test_indexing_is_numpys_and_its_gradient_adds_up_repeated_elements(index):
     x = counted(*SHAPE).requires_grad_()
     try:
-        expected = x.data[index]
+        expected = x._data[index]
     except IndexError:
         with pytest.raises(IndexError):
             x[index]

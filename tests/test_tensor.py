@@ -257,7 +257,7 @@ def test_deepcopy_copies_values_gradient_and_layout():
     (x * 2).sum().backward()
     y, z = copy.deepcopy([x, x])
     assert y is z
-    assert y.requires_grad and y.is_leaf and y.data.strides == x.data.strides
+    assert y.requires_grad and y.is_leaf and y._data.strides == x._data.strides
     assert y.grad.tolist() == x.grad.tolist()
     y.grad.zero_()
     assert x.grad.tolist() == [[2, 2]] * 3
@@ -285,7 +285,7 @@ def test_detach_shares_memory_and_leaves_the_graph():
     x = mg.ones(2, requires_grad=True)
     d = (x * 2).detach()
     assert d.is_leaf and not d.requires_grad
-    assert np.shares_memory(x.detach().data, x.data)
+    assert np.shares_memory(x.detach()._data, x._data)
 
 
 def test_requires_grad_can_be_switched_on_leaves_only():
@@ -329,5 +329,5 @@ def test_one_array_object_belongs_to_one_tensor():
 def test_elementwise_operations_keep_channels_last_strides(function):
     x = mg.tensor(np.random.default_rng(0).random((2, 4, 5, 3)) + 0.1).permute(0, 3, 1, 2)
     y = function(x)
-    assert y.data.strides[1] == y.dtype.itemsize
-    assert y.data.transpose(0, 2, 3, 1).flags.c_contiguous
+    assert y._data.strides[1] == y.dtype.itemsize
+    assert y._data.transpose(0, 2, 3, 1).flags.c_contiguous

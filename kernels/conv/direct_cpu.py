@@ -94,6 +94,6 @@ def grad_input(gy, w, p, x_shape, loop=_grad_input):
 def grad_weight(x, gy, p, w_shape, loop=_grad_weight):
     """gw of conv(x, w). x: N x C x H x W, gy: N x OC x OH x OW -> w_shape."""
     oc, cg, kh, kw = w_shape
-    gw = np.zeros((kh, kw, p.groups, cg, oc // p.groups), x.dtype)
+    gw = np.zeros((kh, kw, p.groups, cg, oc // p.groups))  # float64: each is a sum of N OH OW terms, one by one
     loop(padded(x, p), to_channels_last(gy, p.groups), gw, p.stride, p.dilation)
-    return unpack_weight(gw, KH_KW_G_C_OC)
+    return unpack_weight(gw, KH_KW_G_C_OC).astype(x.dtype, copy=False)

@@ -125,7 +125,7 @@ def conv_transpose_params(x_shape, w_shape, stride=1, padding=0, output_padding=
     """A transposed convolution as the input gradient of a convolution: its (ConvParams, output shape).
 
     x_shape: N x C x H x W, seen as that convolution's output. w_shape: C x OC/G x KH x KW. The output has
-    OH = (H - 1) stride - top - bottom + dilation (KH - 1) + output_padding + 1 rows (Dumoulin & Visin, 4.5). With
+    OH = (H - 1) stride - top - bottom + dilation (KH - 1) + output_padding + 1 rows (Dumoulin & Visin, 4.6). With
     output_padding >= stride that convolution's output has more rows than x: those are zeros below x.
     Raises ValueError, naming the offending value.
     """

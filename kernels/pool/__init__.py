@@ -11,10 +11,9 @@ channels-last strides out):
 """
 from importlib import import_module
 
-from ..conv.params import check_4d, check_pixels, integer
 from .params import PoolParams, pool_params
 
-__all__ = ["TABLE", "PoolParams", "check_4d", "check_pixels", "integer", "lookup", "pool_params"]
+__all__ = ["TABLE", "PoolParams", "lookup", "pool_params"]
 
 # (algorithm, device) -> module of this package, imported on first use
 TABLE = {

@@ -23,6 +23,8 @@ def mnist(root, train=True, size=28):
     images, labels = (read_idx(find(root, name)) for name in FILES[train])
     if images.ndim != 3 or labels.shape != images.shape[:1]:
         raise ValueError(f"MNIST in {root}: images of shape {images.shape} do not fit labels of shape {labels.shape}")
+    if 0 in images.shape:
+        raise ValueError(f"MNIST in {root}: no images or no pixels, shape {images.shape}")
     if labels.max(initial=0) > 9:
         raise ValueError(f"MNIST in {root}: a label is {labels.max()}, expected 0 ... 9")
     images = resize(images[:, None].astype(np.float32) / 255, size)

@@ -1,8 +1,8 @@
 """What a network consists of: its layers, the shapes between them, and its parameters."""
 from typing import NamedTuple
 
-from ..autograd import no_grad
 from ..creation import zeros
+from ..modes import no_grad
 
 
 class Row(NamedTuple):

@@ -3,6 +3,7 @@ from minigrad.kernels.conv.params import integer, pair, per_side_padding
 
 from .. import ops
 from ..creation import ones, tensor, zeros
+from ..ops.conv import check_algorithm
 from . import init
 from .module import Module, Parameter
 
@@ -35,6 +36,8 @@ class Conv2d(Module):
         )
         if not isinstance(padding, str):
             padding = (top, left) if (top, left) == (bottom, right) else ((top, bottom), (left, right))
+        if not (flip and algorithm == "flipped"):
+            check_algorithm(algorithm)
         self.padding, self.flip, self.algorithm = padding, flip, algorithm
         self.weight = Parameter(zeros(out_channels, in_channels // groups, *self.kernel_size))
         self.register_parameter("bias", Parameter(zeros(out_channels)) if bias else None)

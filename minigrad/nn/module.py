@@ -226,10 +226,10 @@ class Module:
 
         Integer buffers keep their dtype. Raises TypeError for a dtype that is not floating-point.
         """
-        if not Tensor(0.0).to(target).is_floating_point:
+        if not Tensor(0.0).to(target).is_floating_point():
             raise TypeError(f"{type(self).__name__}.to: only floating-point dtypes, got {target!r}")
         for t in (*self.parameters(), *self.buffers()):
-            if t.is_floating_point:
+            if t.is_floating_point():
                 converted = t.detach().to(target)
                 if converted.dtype != t.dtype:
                     t._data, t.grad = converted._data, None if t.grad is None else t.grad.detach().to(target)

@@ -1,6 +1,14 @@
 """Pooling layers: N x C x H x W -> N x C x OH x OW."""
+from minigrad.kernels.conv.params import pair, per_side_padding
+
 from .. import ops
 from .module import Module
+
+
+def _check_window(op, kernel_size, stride, padding, dilation=1):
+    """ValueError for a window that fits no image."""
+    kernel, stride = pair(kernel_size, "kernel_size", op), pair(1 if stride is None else stride, "stride", op)
+    per_side_padding(padding, kernel, stride, pair(dilation, "dilation", op), op)
 
 
 class MaxPool2d(Module):
@@ -8,6 +16,7 @@ class MaxPool2d(Module):
 
     def __init__(self, kernel_size, stride=None, padding=0, dilation=1, return_indices=False, ceil_mode=False):
         super().__init__()
+        _check_window("MaxPool2d", kernel_size, stride, padding, dilation)
         self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
         self.padding, self.dilation, self.return_indices, self.ceil_mode = padding, dilation, return_indices, ceil_mode
 
@@ -28,6 +37,7 @@ class AvgPool2d(Module):
 
     def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
         super().__init__()
+        _check_window("AvgPool2d", kernel_size, stride, padding)
         self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
         self.padding, self.ceil_mode, self.count_include_pad = padding, ceil_mode, count_include_pad
 

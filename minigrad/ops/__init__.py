@@ -44,11 +44,12 @@ from .loss import cross_entropy
 from .norm import batch_norm
 from .pool import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d
 from .promotion import result_dtype
-from .reduce import amax, amin, argmax, argmin, logsumexp, max, mean, min, std, sum, var
+from .reduce import all, amax, amin, any, argmax, argmin, logsumexp, max, mean, min, std, sum, var
 from .shape import (
     chunk,
     concatenate,
     expand,
+    expand_as,
     flatten,
     flip,
     pad,

@@ -1,7 +1,7 @@
 """Activation functions: the squashing ones, the rectifier and its friends, and softmax.
 
 Sources: Nair & Hinton 2010 (ReLU), Maas et al. 2013 (leaky ReLU), Clevert et al. 2015 (ELU), Dugas et al. 2000
-(softplus), Hendrycks & Gimpel 2016 (SiLU), LeCun et al. 1998 (scaled tanh).
+(softplus), Hendrycks & Gimpel 2016 (SiLU).
 """
 from ..autograd import Function
 from ..device import array_module
@@ -65,7 +65,7 @@ class LogSoftmax(Function):
 
     def forward(self, x):
         xp = array_module(x)
-        shifted = x - x.max(axis=self.dim, keepdims=True)
+        shifted = x if x.size == 0 else x - x.max(axis=self.dim, keepdims=True)
         y = shifted - xp.log(xp.exp(shifted).sum(axis=self.dim, keepdims=True))
         self.save(y)
         return y

@@ -7,8 +7,9 @@ from contextvars import ContextVar
 
 from minigrad.kernels import conv
 
-from ..autograd import Function, _setting
+from ..autograd import Function
 from ..device import device_of
+from ..modes import Setting
 from .promotion import as_float, same_dtype
 from .shape import pad
 
@@ -122,7 +123,7 @@ def conv_algorithm(algorithm):
 
     algorithm: "auto" or a row of `kernels.conv.CROSS_CORRELATION`. Its gradients use the same, also outside.
     """
-    return _setting(_forced, _checked(algorithm))
+    return Setting(_forced, check_algorithm(algorithm))
 
 
 def _convolution(x, weight, bias, stride, padding, dilation, groups, algorithm, op):
@@ -143,11 +144,11 @@ def _add_bias(y, bias, op):
 
 def _cross_correlation(algorithm):
     """What to compute with: the forced algorithm if there is one, else this one. Both are checked."""
-    algorithm = _checked(algorithm)
+    algorithm = check_algorithm(algorithm)
     return _forced.get() or algorithm
 
 
-def _checked(algorithm):
+def check_algorithm(algorithm):
     """An algorithm for cross-correlation, or ValueError."""
     if algorithm == "flipped":
         raise ValueError("Conv2d: 'flipped' computes true convolution; call F.convolve2d or nn.Conv2d(flip=True)")

@@ -1,4 +1,5 @@
-"""Which dimensions an argument `dim` names."""
+"""Which dimensions an argument `dim` names, and which shape several shapes broadcast to."""
+import numpy as np
 
 
 def normal_dims(dim, ndim):
@@ -25,3 +26,11 @@ def normal_dim(dim, ndim):
 def kept_shape(shape, dims):
     """The shape with `dims` reduced to 1."""
     return tuple(1 if i in dims else n for i, n in enumerate(shape))
+
+
+def broadcast_shapes(*shapes, op=""):
+    """The shape that all shapes broadcast to. Raises ValueError, naming `op` and the shapes, if there is none."""
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise ValueError(f"{op}shapes {' and '.join(map(str, shapes))} do not broadcast") from None

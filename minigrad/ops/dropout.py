@@ -11,6 +11,7 @@ def dropout(x, p=0.5, training=True):
 
     Raises ValueError unless 0 <= p <= 1. Source: Srivastava et al. 2014 (the "inverted" form, section 10).
     """
+    x = as_float(x)
     return _drop(x, x.shape, p, training)
 
 
@@ -19,6 +20,7 @@ def dropout2d(x, p=0.5, training=True):
 
     x: N x C x H x W; anything but 4-D is an error. Source: Tompson et al. 2015, section 3.2 ("SpatialDropout").
     """
+    x = as_float(x)
     if x.ndim != 4:
         raise ValueError(f"Dropout2d: expected a 4-D tensor N x C x H x W, got {x.ndim}-D of shape {x.shape}")
     return _drop(x, (*x.shape[:2], 1, 1), p, training)

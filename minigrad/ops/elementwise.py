@@ -7,7 +7,8 @@ import numpy as np
 
 from ..autograd import Function
 from ..device import array_module
-from ..tensor import DEFAULT_FLOAT, Tensor, as_tensor, check_dtype
+from ..tensor import Tensor, as_tensor, check_dtype
+from .dims import broadcast_shapes
 from .promotion import as_float, operands, result_dtype, same_dtype
 
 # --- arithmetic
@@ -282,10 +283,7 @@ def where(condition, a, b):
     if condition.dtype != np.bool_:
         raise TypeError(f"where: the condition must be bool, got {condition.dtype}")
     a, b = same_dtype(a, b)
-    try:
-        shape = np.broadcast_shapes(condition.shape, a.shape, b.shape)
-    except ValueError:
-        raise ValueError(f"where: shapes {condition.shape}, {a.shape} and {b.shape} do not broadcast") from None
+    shape = broadcast_shapes(condition.shape, a.shape, b.shape, op="where: ")
     return Where()(condition.expand(shape), a.expand(shape), b.expand(shape))
 
 
@@ -370,8 +368,3 @@ def astype(x, dtype):
 def clone(x):
     """A copy in memory of its own, part of the graph."""
     return Clone()(x)
-
-
-def to_float(x):
-    """x as float32 (also `x.float()`)."""
-    return astype(x, DEFAULT_FLOAT)

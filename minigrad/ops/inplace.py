@@ -2,8 +2,9 @@
 
 In the graph an in-place operation is the ordinary one whose result takes over the Tensor's name and memory.
 """
-from ..autograd import Function, is_grad_enabled
+from ..autograd import Function
 from ..device import array_module
+from ..modes import is_grad_enabled
 from ..tensor import Tensor, as_tensor
 from .elementwise import add, div, mul, sub
 from .index import IndexAdd, getitem, is_basic, plain_index
@@ -38,7 +39,9 @@ def assign(x, y):
     if y.shape != x.shape:
         raise ValueError(f"in place: a tensor of shape {x.shape} cannot hold a result of shape {y.shape}")
     if y.dtype != x.dtype:
-        raise TypeError(f"in place: a tensor of {x.dtype} cannot hold a result of {y.dtype}")
+        if not x.is_floating_point():
+            raise TypeError(f"in place: a tensor of {x.dtype} cannot hold a result of {y.dtype}")
+        y = y.astype(x.dtype)
     x._data[...] = y._data
     x.mark_modified()
     if is_grad_enabled() and y.requires_grad:
@@ -50,7 +53,9 @@ def assign(x, y):
 def _in_place(operation):
     def function(x, other):
         check_in_place(x, other)
-        return assign(x, operation(x, other))
+        # the gradient of `other` may need the value of x that is about to be overwritten
+        keep = is_grad_enabled() and isinstance(other, Tensor) and other.requires_grad
+        return assign(x, operation(x.clone() if keep else x, other))
 
     function.__doc__ = f"`{operation.__name__}` with the result written into x, which is returned."
     return function

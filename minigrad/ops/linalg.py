@@ -1,6 +1,7 @@
 """Matrix products."""
 from ..autograd import Function
 from ..tensor import as_tensor
+from .dims import broadcast_shapes
 from .promotion import same_dtype
 
 
@@ -32,23 +33,15 @@ def matmul(a, b):
         return matmul(a, b.unsqueeze(1)).squeeze(-1)
     if b.ndim == 2 and a.ndim > 2:  # one large product instead of many small ones
         return MatMul()(a.flatten(0, -2), b).reshape(*a.shape[:-1], b.shape[1])
-    lead = broadcast_lead(a.shape[:-2], b.shape[:-2])
+    lead = broadcast_shapes(a.shape[:-2], b.shape[:-2], op="matmul: leading dimensions, ")
     return MatMul()(a.expand(*lead, *a.shape[-2:]), b.expand(*lead, *b.shape[-2:]))
-
-
-def broadcast_lead(a, b):
-    """The common shape of two stacks of matrices."""
-    from numpy import broadcast_shapes
-
-    try:
-        return broadcast_shapes(a, b)
-    except ValueError:
-        raise ValueError(f"matmul: leading dimensions {a} and {b} do not broadcast") from None
 
 
 def linear(x, weight, bias=None):
     """y = x weight^T + bias. x: ... x IN, weight: OUT x IN, bias: OUT -> ... x OUT."""
     x, weight = as_tensor(x), as_tensor(weight)
+    if weight.ndim != 2:
+        raise ValueError(f"Linear: weight must be OUT x IN, got shape {weight.shape}")
     if x.ndim == 0 or x.shape[-1] != weight.shape[1]:
         raise ValueError(f"Linear: weight expects {weight.shape[1]} features, got x of shape {x.shape}")
     y = matmul(x, weight.transpose(0, 1))

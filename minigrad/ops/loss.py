@@ -33,7 +33,7 @@ def cross_entropy(x, target, weight=None, ignore_index=-100, reduction="mean", l
     log_p = log_softmax(x, 1)
     if weight is not None:
         weight = weight.reshape(1, classes, *(1,) * (x.ndim - 2)).expand(x.shape)
-    if target.is_floating_point:
+    if target.is_floating_point():
         losses, count = _from_probabilities(log_p, target, weight, label_smoothing)
     else:
         losses, count = _from_indices(log_p, target, weight, ignore_index, label_smoothing)

@@ -14,12 +14,32 @@ def _swapped(operation):
     return reflected
 
 
-def to(x, target):
-    """x with another dtype, or on another device ("cpu")."""
+def _unless_foreign(operation):
+    """The comparison, or False (Python's answer) for what is no number: None, a string."""
+
+    def compare(a, b):
+        return NotImplemented if b is None or isinstance(b, (str, bytes)) else operation(a, b)
+
+    return compare
+
+
+def to(x, target=None, *, dtype=None, device=None):
+    """x with another dtype, or on another device ("cpu"): to("cpu"), to("float64"), to(dtype=..., device=...)."""
     if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda"):
-        check_device(target)
-        return x
-    return elementwise.astype(x, target)
+        device = target
+    elif target is not None:
+        dtype = target
+    if device is not None:
+        check_device(device)
+    return x if dtype is None else elementwise.astype(x, dtype)
+
+
+def _cast(dtype):
+    def cast(x):
+        return elementwise.astype(x, dtype)
+
+    cast.__doc__ = f"x as {dtype}."
+    return cast
 
 
 METHODS = {
@@ -33,27 +53,33 @@ METHODS = {
     "__mod__": elementwise.remainder, "__rmod__": _swapped(elementwise.remainder),
     "__matmul__": linalg.matmul, "__rmatmul__": _swapped(linalg.matmul),
     "__neg__": elementwise.neg, "__abs__": elementwise.absolute,
-    "__eq__": elementwise.eq, "__ne__": elementwise.ne, "__lt__": elementwise.lt, "__le__": elementwise.le,
+    "__eq__": _unless_foreign(elementwise.eq), "__ne__": _unless_foreign(elementwise.ne),
+    "__lt__": elementwise.lt, "__le__": elementwise.le,
     "__gt__": elementwise.gt, "__ge__": elementwise.ge,
     "__and__": elementwise.bitwise_and, "__or__": elementwise.bitwise_or, "__invert__": elementwise.bitwise_not,
     "__getitem__": index.getitem, "__setitem__": inplace.setitem,
     # elementwise
+    "add": elementwise.add, "sub": elementwise.sub, "mul": elementwise.mul, "div": elementwise.div,
+    "eq": elementwise.eq, "ne": elementwise.ne, "lt": elementwise.lt, "le": elementwise.le,
+    "gt": elementwise.gt, "ge": elementwise.ge,
     "exp": elementwise.exp, "log": elementwise.log, "sqrt": elementwise.sqrt, "abs": elementwise.absolute,
     "pow": elementwise.pow, "maximum": elementwise.maximum, "minimum": elementwise.minimum,
     "clip": elementwise.clip, "clamp": elementwise.clip, "sign": elementwise.sign,
     "isnan": elementwise.isnan, "isfinite": elementwise.isfinite,
-    "astype": elementwise.astype, "float": elementwise.to_float, "to": to, "clone": elementwise.clone,
+    "astype": elementwise.astype, "float": _cast("float32"), "double": _cast("float64"),
+    "int": _cast("int32"), "long": _cast("int64"), "bool": _cast("bool"), "to": to, "clone": elementwise.clone,
     "tanh": activation.tanh, "sigmoid": activation.sigmoid, "relu": activation.relu,
     "softmax": activation.softmax, "log_softmax": activation.log_softmax,
     # reductions
     "sum": reduce.sum, "mean": reduce.mean, "var": reduce.var, "std": reduce.std,
     "max": reduce.max, "min": reduce.min, "amax": reduce.amax, "amin": reduce.amin,
+    "any": reduce.any, "all": reduce.all,
     "argmax": reduce.argmax, "argmin": reduce.argmin, "logsumexp": reduce.logsumexp,
     # shape
     "reshape": shape.reshape, "view": shape.reshape, "permute": shape.permute, "transpose": shape.transpose,
-    "t": shape.t, "T": property(shape.t), "expand": shape.expand, "flatten": shape.flatten,
-    "squeeze": shape.squeeze, "unsqueeze": shape.unsqueeze, "split": shape.split, "chunk": shape.chunk,
-    "flip": shape.flip, "gather": index.gather, "matmul": linalg.matmul,
+    "t": shape.t, "T": property(shape.t), "expand": shape.expand, "expand_as": shape.expand_as,
+    "flatten": shape.flatten, "squeeze": shape.squeeze, "unsqueeze": shape.unsqueeze,
+    "split": shape.split, "chunk": shape.chunk, "flip": shape.flip, "gather": index.gather, "matmul": linalg.matmul,
     # in place
     "add_": inplace.add_, "sub_": inplace.sub_, "mul_": inplace.mul_, "div_": inplace.div_,
     "copy_": inplace.copy_, "fill_": inplace.fill_, "zero_": inplace.zero_,

@@ -1,5 +1,5 @@
 """Normalisation: batch norm, composed of differentiable operations."""
-from ..autograd import no_grad
+from ..modes import no_grad
 from .promotion import as_float
 
 

@@ -2,6 +2,7 @@
 import numpy as np
 
 from minigrad.kernels import pool
+from minigrad.kernels.conv.params import check_4d, check_pixels, integer
 
 from ..autograd import Function
 from ..device import device_of
@@ -99,7 +100,7 @@ def adaptive_avg_pool2d(x, output_size):
     if len(size) != 2:
         raise ValueError(f"AdaptiveAvgPool2d: output_size must be an int or a pair, got {output_size!r}")
     size = [n if s is None else s for s, n in zip(size, x.shape[2:], strict=True)]
-    oh, ow = (pool.integer(s, "output_size", "AdaptiveAvgPool2d", 1) for s in size)
+    oh, ow = (integer(s, "output_size", "AdaptiveAvgPool2d", 1) for s in size)
     if (oh, ow) == (1, 1):
         return global_avg_pool2d(x)
     rows, columns = (Tensor(averaging_matrix(n, o, x.dtype)) for n, o in zip(x.shape[2:], (oh, ow), strict=True))
@@ -123,6 +124,6 @@ def global_avg_pool2d(x):
 def _image(x, op):
     """x as a floating-point Tensor, N x C x H x W with at least one pixel, or ValueError."""
     x = as_float(x)
-    pool.check_4d(x.shape, "x", "N x C x H x W", op)
-    pool.check_pixels(x.shape, op)
+    check_4d(x.shape, "x", "N x C x H x W", op)
+    check_pixels(x.shape, op)
     return x

@@ -11,6 +11,7 @@ The rules, PyTorch's but for 0-d tensors, which count like any other tensor here
 import numpy as np
 
 from ..tensor import DEFAULT_FLOAT, Tensor, as_tensor, check_dtype
+from .dims import broadcast_shapes
 
 _KINDS = {"b": 0, "u": 1, "i": 1, "f": 2}
 _OWN_DTYPES = {bool: np.dtype(np.bool_), int: np.dtype(np.int64), float: DEFAULT_FLOAT}  # of numbers on their own
@@ -49,10 +50,7 @@ def operands(a, b):
             return a, b
     if a.shape == b.shape:
         return a, b
-    try:
-        shape = np.broadcast_shapes(a.shape, b.shape)
-    except ValueError:
-        raise ValueError(f"shapes {a.shape} and {b.shape} do not broadcast") from None
+    shape = broadcast_shapes(a.shape, b.shape)
     return a.expand(shape), b.expand(shape)
 
 
@@ -73,4 +71,4 @@ def _constant(value, dtype):
 def as_float(x):
     """x as a floating-point Tensor: integers become float32."""
     x = as_tensor(x)
-    return x if x.is_floating_point else x.astype(DEFAULT_FLOAT)
+    return x if x.is_floating_point() else x.astype(DEFAULT_FLOAT)

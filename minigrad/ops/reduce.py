@@ -11,7 +11,7 @@ from ..autograd import Function
 from ..device import array_module
 from ..tensor import Tensor, as_tensor
 from .dims import kept_shape, normal_dim, normal_dims
-from .elementwise import exp, log, sqrt, where
+from .elementwise import exp, isnan, log, logical_or, maximum, minimum, sqrt, where
 from .index import gather
 from .promotion import as_float
 
@@ -21,7 +21,10 @@ class Sum(Function):
 
     def forward(self, x):
         self.x_shape = x.shape
-        return x.sum(axis=self.dims, keepdims=self.keepdim, dtype=None if x.dtype.kind == "f" else np.int64)
+        if x.dtype.kind != "f":
+            return x.sum(axis=self.dims, keepdims=self.keepdim, dtype=np.int64)
+        # over dimensions that are not the innermost in memory NumPy adds one by one: in float32, digits would get lost
+        return x.sum(axis=self.dims, keepdims=self.keepdim, dtype=np.float64).astype(x.dtype)
 
     def backward(self, gy):
         return gy.reshape(kept_shape(self.x_shape, self.dims)).expand(self.x_shape)
@@ -37,7 +40,7 @@ class Amax(Function):
 
     def backward(self, gy):
         x, y = self.saved
-        is_extreme = (x == y).astype(gy.dtype)
+        is_extreme = logical_or(x == y, isnan(x)).astype(gy.dtype)
         return (gy / is_extreme.sum(self.dims, keepdim=True)) * is_extreme
 
 
@@ -66,7 +69,7 @@ def sum(x, dim=None, keepdim=False):
 def mean(x, dim=None, keepdim=False):
     """The mean over `dim`. Raises TypeError for integer tensors (PyTorch does too)."""
     x = as_tensor(x)
-    if not x.is_floating_point:
+    if not x.is_floating_point():
         raise TypeError(f"mean: expected a floating-point tensor, got {x.dtype}")
     return sum(x, dim, keepdim) / count(x, dim)
 
@@ -107,12 +110,22 @@ def _amax_or_amin(function, name, x, dim, keepdim):
 
 
 def max(x, dim=None, keepdim=False):
-    """The maximum of all elements; with an int `dim` a pair (values, indices), indices of the first maximum."""
+    """The maximum of all elements; with an int `dim` a pair (values, indices), indices of the first maximum.
+
+    With a Tensor in place of `dim`: the larger of each two elements, as `maximum`.
+    """
+    if isinstance(dim, Tensor):
+        return maximum(x, dim)
     return amax(x) if dim is None else _extreme(x, argmax(x, dim, keepdim=True), dim, keepdim)
 
 
 def min(x, dim=None, keepdim=False):
-    """The minimum of all elements; with an int `dim` a pair (values, indices), indices of the first minimum."""
+    """The minimum of all elements; with an int `dim` a pair (values, indices), indices of the first minimum.
+
+    With a Tensor in place of `dim`: the smaller of each two elements, as `minimum`.
+    """
+    if isinstance(dim, Tensor):
+        return minimum(x, dim)
     return amin(x) if dim is None else _extreme(x, argmin(x, dim, keepdim=True), dim, keepdim)
 
 
@@ -142,9 +155,23 @@ def _position(name, x, dim, keepdim):
     return Tensor(function(x._data, axis=axis, keepdims=keepdim)).astype(np.int64)
 
 
+def any(x, dim=None, keepdim=False):
+    """Whether any element over `dim` is not 0; bool, no gradient."""
+    x = as_tensor(x)
+    return Tensor(x._data.any(axis=normal_dims(dim, x.ndim), keepdims=keepdim))
+
+
+def all(x, dim=None, keepdim=False):
+    """Whether no element over `dim` is 0; bool, no gradient."""
+    x = as_tensor(x)
+    return Tensor(x._data.all(axis=normal_dims(dim, x.ndim), keepdims=keepdim))
+
+
 def logsumexp(x, dim=None, keepdim=False):
     """ln(sum over dim of e ** x), without overflow."""
     x = as_float(x)
+    if count(x, dim) == 0:
+        return log(sum(x, dim, keepdim))  # the sum of nothing is 0, and its logarithm -infinity
     largest = amax(x.detach(), dim, keepdim=True)
     largest = where(largest.isfinite(), largest, 0.0)  # an infinite shift would turn inf - inf into NaN
     total = log(sum(exp(x - largest), dim, keepdim))

@@ -1,6 +1,7 @@
 """Rearranging: reshape, permute, expand, join, cut and pad. Views share memory with their input where NumPy can."""
 import math
 from itertools import accumulate
+from numbers import Integral
 
 from ..autograd import Function
 from ..device import array_module
@@ -70,6 +71,7 @@ class Pad(Function):
 
 def reshape(x, *shape):
     """x with another shape; one entry may be -1. Raises ValueError if the number of elements differs."""
+    x = as_tensor(x)
     shape = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
     try:
         return Reshape(shape=shape)(x)
@@ -79,6 +81,7 @@ def reshape(x, *shape):
 
 def permute(x, *dims):
     """x with its dimensions in the order `dims`."""
+    x = as_tensor(x)
     dims = tuple(dims[0]) if len(dims) == 1 and isinstance(dims[0], (tuple, list)) else dims
     if sorted(d % x.ndim if -x.ndim <= d < x.ndim else d for d in dims) != list(range(x.ndim)):
         raise ValueError(f"permute: {dims} does not name each of {x.ndim} dimensions once")
@@ -87,6 +90,7 @@ def permute(x, *dims):
 
 def transpose(x, dim0, dim1):
     """x with two dimensions exchanged."""
+    x = as_tensor(x)
     dim0, dim1 = normal_dim(dim0, x.ndim), normal_dim(dim1, x.ndim)
     if x.ndim == 0:
         return x
@@ -97,11 +101,13 @@ def transpose(x, dim0, dim1):
 
 def t(x):
     """x with its dimensions reversed (also `x.T`)."""
+    x = as_tensor(x)
     return permute(x, *reversed(range(x.ndim)))
 
 
 def expand(x, *shape):
     """x repeated, without copying, to `shape`; -1 keeps a dimension. Raises ValueError if it does not broadcast."""
+    x = as_tensor(x)
     shape = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
     new = len(shape) - x.ndim
     full = tuple(x.shape[i - new] if n == -1 and i >= new else n for i, n in enumerate(shape))
@@ -112,8 +118,14 @@ def expand(x, *shape):
     return Expand(shape=full)(x)
 
 
+def expand_as(x, other):
+    """x repeated, without copying, to the shape of `other`."""
+    return expand(x, other.shape)
+
+
 def flatten(x, start_dim=0, end_dim=-1):
     """x with the dimensions start_dim ... end_dim made one."""
+    x = as_tensor(x)
     if x.ndim == 0:
         return x.reshape(1)
     start, end = normal_dim(start_dim, x.ndim), normal_dim(end_dim, x.ndim)
@@ -124,12 +136,14 @@ def flatten(x, start_dim=0, end_dim=-1):
 
 def squeeze(x, dim=None):
     """x without its dimensions of size 1, or without those among `dim` that have size 1."""
+    x = as_tensor(x)
     dims = normal_dims(dim, x.ndim)
     return x.reshape(tuple(n for i, n in enumerate(x.shape) if i not in dims or n != 1))
 
 
 def unsqueeze(x, dim):
     """x with a dimension of size 1 inserted before position `dim`."""
+    x = as_tensor(x)
     dim = normal_dim(dim, x.ndim + 1)
     return x.reshape(*x.shape[:dim], 1, *x.shape[dim:])
 
@@ -155,9 +169,10 @@ def stack(tensors, dim=0):
 
 def split(x, split_size_or_sections, dim=0):
     """x cut along `dim` into pieces of one size (the last may be smaller) or of the listed sizes: a tuple of views."""
+    x = as_tensor(x)
     dim = _cut_dim("split", x, dim)
     n, sizes = x.shape[dim], split_size_or_sections
-    if isinstance(sizes, int):
+    if isinstance(sizes, Integral):
         if sizes < 1:
             raise ValueError(f"split: the size must be at least 1, got {sizes}")
         sizes = [min(sizes, n - start) for start in range(0, n, sizes)] or [0]
@@ -169,6 +184,7 @@ def split(x, split_size_or_sections, dim=0):
 
 def chunk(x, chunks, dim=0):
     """x cut along `dim` into `chunks` pieces, the last ones smaller or missing if it does not divide evenly."""
+    x = as_tensor(x)
     dim = _cut_dim("chunk", x, dim)
     if chunks < 1:
         raise ValueError(f"chunk: the number of pieces must be at least 1, got {chunks}")
@@ -183,12 +199,14 @@ def _cut_dim(name, x, dim):
 
 def flip(x, dims):
     """x with the order of elements reversed along `dims`."""
+    x = as_tensor(x)
     dims = normal_dims(dims, x.ndim)
     return x[tuple(slice(None, None, -1) if i in dims else slice(None) for i in range(x.ndim))]
 
 
 def pad(x, pad, mode="constant", value=0.0):
     """x with `value` around it. pad: (left, right, top, bottom, ...) from the last dimension on, as in PyTorch."""
+    x = as_tensor(x)
     if mode != "constant":
         raise ValueError(f"pad: only mode='constant' exists, got {mode!r}")
     if len(pad) % 2 or len(pad) > 2 * x.ndim or min(pad, default=0) < 0:
