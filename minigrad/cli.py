@@ -182,7 +182,6 @@ def make_run_folder(options):
         for name in ("model.safetensors", "history.csv", "curves.png"):
             if (folder / name).is_dir():
                 raise ValueError(f"{folder / name} is a folder, but that file is to be written")
-            (folder / name).unlink(missing_ok=True)  # of an earlier run
         return folder
     for number in count(1):
         folder = Path("runs") / f"{options.model}-{options.dataset}-{number:03d}"
@@ -200,6 +199,7 @@ def write_run(folder, model, history):
     with user_mistakes("train"):
         serialization.save(model.state_dict(), folder / "model.safetensors")
         train.write_history(history, folder / "history.csv")
+        (folder / "curves.png").unlink(missing_ok=True)  # of an earlier run in this folder
 
 
 def plot_run(folder, history, title):

@@ -47,6 +47,7 @@ def test_curves_are_a_picture_where_matplotlib_is_installed(capsys, tmp_path):
 
 def test_without_matplotlib_training_says_what_to_install(capsys, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    (tmp_path / "curves.png").write_bytes(b"an earlier run's")
     code, out, _ = run(capsys, *SHORT, "--out", tmp_path)
     assert code == 0 and "minigrad[plot]" in out and not (tmp_path / "curves.png").exists()
     assert out.splitlines()[-1].startswith("test accuracy")
@@ -153,8 +154,12 @@ def test_python_m_minigrad_is_the_same_command(tmp_path):
 @pytest.mark.parametrize("name", ["model.safetensors", "history.csv", "curves.png"])
 def test_a_folder_in_the_place_of_an_output_file_is_found_before_training(capsys, tmp_path, name):
     (tmp_path / name).mkdir()
+    earlier = {"model.safetensors", "history.csv", "curves.png"} - {name}
+    for other in earlier:
+        (tmp_path / other).write_bytes(b"an earlier run")
     code, out, err = run(capsys, "train", "--out", tmp_path)
     assert code == 2 and out == "" and "is a folder" in err
+    assert all((tmp_path / other).read_bytes() == b"an earlier run" for other in earlier)
 
 
 def test_an_interrupted_training_leaves_what_it_has_reached(capsys, tmp_path, monkeypatch):

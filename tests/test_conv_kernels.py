@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+from layouts import LAYOUTS
 
 from minigrad.kernels import conv
 from minigrad.kernels.conv import reference
@@ -49,35 +50,6 @@ CASES = {
     "batch 0, groups": ((0, 4, 5, 4), (4, 1, 3, 2), 2, 1, 1, 4),
 }
 LAYOUT_CASES = ("padding per side, stride 2", "groups 2, stride, dilation", "one pixel kernel", "depthwise")
-
-
-def contiguous(a):
-    return np.ascontiguousarray(a)
-
-
-def channels_last(a):
-    return np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-
-
-def sliced(a):
-    """The same values with gaps in all four axes."""
-    wide = np.full([2 * n + 1 for n in a.shape], np.nan, a.dtype)
-    part = wide[tuple(slice(1, 2 * n + 1, 2) for n in a.shape)]
-    part[...] = a
-    return part
-
-
-def reversed_strides(a):
-    """The same values, every stride negative."""
-    return np.ascontiguousarray(a[::-1, ::-1, ::-1, ::-1])[::-1, ::-1, ::-1, ::-1]
-
-
-def width_first(a):
-    """The same values with the axes in the opposite order in memory."""
-    return np.asfortranarray(a)
-
-
-LAYOUTS = (contiguous, channels_last, sliced, reversed_strides, width_first)
 
 
 @lru_cache

@@ -3,6 +3,7 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+from layouts import LAYOUTS
 
 import minigrad as mg
 from minigrad.kernels import pool
@@ -33,28 +34,6 @@ DILATED = {
     "dilation, ceil": ((1, 2, 8, 9), (2, 3), (3, 2), (0, 1), 2, True),
 }
 MAX_CASES = CASES | DILATED
-
-
-def contiguous(a):
-    return np.ascontiguousarray(a)
-
-
-def channels_last(a):
-    return np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-
-
-def sliced(a):
-    wide = np.full([2 * n + 1 for n in a.shape], np.inf, a.dtype)
-    part = wide[tuple(slice(1, 2 * n + 1, 2) for n in a.shape)]
-    part[...] = a
-    return part
-
-
-def reversed_strides(a):
-    return np.ascontiguousarray(a[::-1, ::-1, ::-1, ::-1])[::-1, ::-1, ::-1, ::-1]
-
-
-LAYOUTS = (contiguous, channels_last, sliced, reversed_strides)
 
 
 def random(*shape, seed=0, dtype="float64"):
