@@ -1,6 +1,6 @@
 """The gradient-check suite: every differentiable operation, layer and convolution row against finite differences.
 
-`CASES` in gradcases.py holds the examples. What must have one is discovered from the code: the public functions of
+`CASES` in gradcases/ holds the examples. What must have one is discovered from the code: the public functions of
 `ops` (but those listed as NOT_DIFFERENTIABLE), the methods that work in place, the layers of `nn`, the rows of the
 convolution table, and every Function class, which must occur in the graph of some example. Each example is checked to
 first and second order, as it is and in awkward forms: with strides that are not contiguous, and with one tensor used
@@ -69,7 +69,7 @@ def check(name):
     first = second = 0.0
     functions, examples = set(), 0
     if name not in CASES:
-        return Result(name, np.inf, np.inf, 0, frozenset(), "there is no example for it in gradcases.py")
+        return Result(name, np.inf, np.inf, 0, frozenset(), "there is no example for it in gradcases/")
     for example in CASES[name]:
         for form, function, inputs in forms(example):
             examples += 1

@@ -1,25 +1,17 @@
-"""The architectures: one file per paper, and the catalogue of what they build. Installed as `minigrad.models`."""
-from importlib import import_module
-from typing import NamedTuple
+"""The architectures: one file per paper, and the catalogue of what they build. Installed as `minigrad.models`.
 
-from .convnet import convnet
-from .lenet import lenet5_modern
+`create(name)` builds any of them; `models.resnet18(...)` is `create("resnet18", ...)`.
+"""
+from functools import partial
 
-__all__ = ["CATALOGUE", "Entry", "convnet", "create", "entry", "lenet5_modern", "list"]
+from minigrad.nn.init import skip
 
+from . import convnet, lenet
+from .catalogue import Model
+from .weights import load_weights
 
-class Entry(NamedTuple):
-    """One architecture: where its function stands, and what it is made for."""
-
-    module: str  # of this package; the function has the architecture's name
-    input_shape: tuple  # C x H x W
-    summary: str
-
-
-CATALOGUE = {
-    "convnet": Entry("convnet", (1, 28, 28), "two convolutions and a linear layer (lecture 13)"),
-    "lenet5_modern": Entry("lenet", (1, 32, 32), "LeNet-5 as it is built today (LeCun et al. 1998)"),
-}
+FILES = (convnet, lenet)
+CATALOGUE = {name: model for file in FILES for name, model in file.MODELS.items()}
 
 
 def list():
@@ -28,15 +20,39 @@ def list():
 
 
 def entry(name):
-    """The catalogue's entry. Raises ValueError, naming what there is, for an unknown name."""
+    """The catalogue's Model. Raises ValueError, naming what there is, for an unknown name."""
     if name not in CATALOGUE:
         raise ValueError(f"unknown model {name!r}; there is {', '.join(CATALOGUE)}")
     return CATALOGUE[name]
 
 
-def create(name, **options):
+def create(name, num_classes=None, in_channels=None, *, weights=None, init=True, **options):
     """Build an architecture by name: create("lenet5_modern", num_classes=10, in_channels=1, pooling="average").
 
-    options: those of the function of that name; the defaults are the paper's. Raises ValueError for an unknown name.
+    num_classes, in_channels: None for those of the paper. options: those of the function that `entry(name).build` is;
+    what distinguishes the members of a family (`entry(name).options`) can be overridden too. weights: a .safetensors,
+    .pth or .pt file, loaded strictly; see `load_weights`. init=False leaves the parameters zero, at no cost: for a
+    network that is only looked at, or whose weights are loaded later. Raises ValueError for an unknown name and
+    RuntimeError for weights that do not fit.
     """
-    return getattr(import_module("." + entry(name).module, __name__), name)(**options)
+    model = entry(name)
+    given = {"num_classes": num_classes, "in_channels": in_channels}
+    given = {**model.options, **{k: v for k, v in given.items() if v is not None}, **options}
+    if weights is not None:
+        return load_weights(name, model, given, weights)
+    if init:
+        return model.build(**given)
+    with skip():
+        return model.build(**given)
+
+
+def _plain(name, model):
+    """`create` for one name: models.resnet18(num_classes=10)."""
+    function = partial(create, name)
+    function.__name__ = name
+    function.__doc__ = f"{model.summary}. The same as create({name!r}, ...); see `create` and `{model.build.__name__}`."
+    return function
+
+
+globals().update({name: _plain(name, model) for name, model in CATALOGUE.items()})
+__all__ = ["CATALOGUE", "Model", "create", "entry", "list", *CATALOGUE]

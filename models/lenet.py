@@ -7,6 +7,8 @@ scaled one, and a linear output layer with cross-entropy instead of distances to
 """
 from minigrad import nn
 
+from .catalogue import Model
+
 POOLING = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
 ACTIVATION = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
@@ -31,3 +33,8 @@ def lenet5_modern(num_classes=10, in_channels=1, pooling="max", activation="relu
         "f6": nn.Linear(120, 84), "act6": squash(),
         "output": nn.Linear(84, num_classes),
     })
+
+
+MODELS = {
+    "lenet5_modern": Model(lenet5_modern, (1, 32, 32), "LeNet-5 as it is built today (LeCun et al. 1998)"),
+}
