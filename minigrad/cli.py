@@ -9,6 +9,7 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from functools import partial
+from inspect import signature
 from itertools import count
 from pathlib import Path
 
@@ -64,7 +65,9 @@ def parser():
     train.add_argument("--device", default="cpu", help="cpu")
     train.set_defaults(run=run_train)
 
-    add("models", help="list the networks").set_defaults(run=run_models)
+    models = add("models", help="list the networks")
+    models.add_argument("--parameters", action="store_true", help="with their numbers of trainable parameters")
+    models.set_defaults(run=run_models)
 
     summary = add("summary", help="show a network's layers, shapes and parameters")
     summary.add_argument("model", help="see `minigrad models`")
@@ -124,8 +127,9 @@ def run_train(options):
         if options.out == "":
             raise ValueError("--out needs the name of a folder")
         train_set, test_set = (data.load(options.dataset, options.data_root, part, size) for part in (True, False))
+        images, labels = train_set.arrays
+        model = models.create(options.model, num_classes=int(labels.max()) + 1, in_channels=images.shape[1])
         folder = make_run_folder(options)
-    model = models.create(options.model)
     rate = options.lr or OPTIMIZERS[options.optimizer]
     momentum = {"momentum": 0.9} if options.optimizer == "sgd" else {}
     optimizer = {"adam": optim.Adam, "sgd": optim.SGD}[options.optimizer](model.parameters(), lr=rate, **momentum)
@@ -217,7 +221,20 @@ def run_models(options):
     from . import models
 
     for name, entry in models.CATALOGUE.items():
-        print(f"{name:<16} {'x'.join(map(str, entry.input_shape)):<10} {entry.summary}")
+        number, note = parameter_counts(name, entry) if options.parameters else ("", "")
+        shape = "x".join(map(str, entry.input_shape))
+        print(f"{name:<23} {shape:<10} {number:>{11 if options.parameters else 0}}  {entry.summary}{note}")
+
+
+def parameter_counts(name, entry):
+    """A network's number of trainable parameters, and a note on those without its auxiliary heads, if it has them."""
+    from . import models
+
+    def count(**options):
+        return f"{sum(p.numel() for p in models.create(name, init=False, **options).parameters()):,}"
+
+    headed = "aux_heads" in signature(entry.build).parameters
+    return count(), f"; {count(aux_heads=False)} without aux_heads" if headed else ""
 
 
 def run_summary(options):
@@ -226,7 +243,7 @@ def run_summary(options):
 
     with user_mistakes("summary"):
         entry = models.entry(options.model)
-    model = models.create(options.model)
+    model = models.create(options.model, init=False)
     print(f"{options.model}: {entry.summary}; input {'x'.join(map(str, entry.input_shape))}\n")
     rows = inspect.summary(model, entry.input_shape)
     print(inspect.format_summary(rows, sum(p.numel() for p in model.parameters())))

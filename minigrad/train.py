@@ -6,6 +6,8 @@ import time
 from .modes import no_grad
 from .ops import cross_entropy
 
+AUXILIARY_WEIGHT = 0.3  # Szegedy et al. 2014, section 5
+
 
 def train_epoch(model, loader, optimizer, loss_function=cross_entropy):
     """One pass over the loader, one optimiser step a batch. Returns (mean loss, accuracy), both over the examples.
@@ -15,8 +17,9 @@ def train_epoch(model, loader, optimizer, loss_function=cross_entropy):
     model.train()
     total = Totals()
     for images, labels in loader:
-        scores = model(images)
-        loss = loss_function(scores, labels)
+        outputs = model(images)
+        scores = outputs[0] if isinstance(outputs, tuple) else outputs
+        loss = training_loss(outputs, labels, loss_function)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -24,6 +27,18 @@ def train_epoch(model, loader, optimizer, loss_function=cross_entropy):
         if not math.isfinite(loss.item()):
             raise FloatingPointError(f"the loss became {loss.item()}; a smaller learning rate may help")
     return total.averages()
+
+
+def training_loss(outputs, labels, loss_function=cross_entropy):
+    """The loss of a network's outputs: of its scores, or of a tuple of scores and those of auxiliary heads.
+
+    The main scores stand first; each auxiliary loss is weighed by AUXILIARY_WEIGHT. Source: Szegedy et al. 2014,
+    section 5 (GoogLeNet).
+    """
+    if not isinstance(outputs, tuple):
+        return loss_function(outputs, labels)
+    scores, *auxiliary = outputs
+    return loss_function(scores, labels) + AUXILIARY_WEIGHT * sum(loss_function(a, labels) for a in auxiliary)
 
 
 def evaluate(model, loader, loss_function=cross_entropy):

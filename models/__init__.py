@@ -2,15 +2,36 @@
 
 `create(name)` builds any of them; `models.resnet18(...)` is `create("resnet18", ...)`.
 """
+from difflib import get_close_matches
 from functools import partial
 
 from minigrad.nn.init import skip
 
-from . import convnet, lenet
+from . import (
+    alexnet,
+    allcnn,
+    convnet,
+    densenet,
+    enet,
+    googlenet,
+    inception_v3,
+    inception_v4,
+    lenet,
+    nin,
+    residual_blocks,
+    resnet,
+    resnet_cifar,
+    vgg,
+    zfnet,
+)
 from .catalogue import Model
+from .fc_to_conv import fc_to_conv
 from .weights import load_weights
 
-FILES = (convnet, lenet)
+FILES = (  # in the order of the lectures
+    convnet, lenet, alexnet, zfnet, vgg, nin, allcnn, googlenet, inception_v3, inception_v4, residual_blocks, resnet,
+    resnet_cifar, densenet, enet,
+)
 CATALOGUE = {name: model for file in FILES for name, model in file.MODELS.items()}
 
 
@@ -20,9 +41,10 @@ def list():
 
 
 def entry(name):
-    """The catalogue's Model. Raises ValueError, naming what there is, for an unknown name."""
+    """The catalogue's Model. Raises ValueError, naming the nearest ones, for an unknown name."""
     if name not in CATALOGUE:
-        raise ValueError(f"unknown model {name!r}; there is {', '.join(CATALOGUE)}")
+        near = get_close_matches(str(name), CATALOGUE, 5, 0.5) or CATALOGUE
+        raise ValueError(f"unknown model {name!r}; there is {', '.join(near)}{' ...' if near is not CATALOGUE else ''}")
     return CATALOGUE[name]
 
 
@@ -55,4 +77,4 @@ def _plain(name, model):
 
 
 globals().update({name: _plain(name, model) for name, model in CATALOGUE.items()})
-__all__ = ["CATALOGUE", "Model", "create", "entry", "list", *CATALOGUE]
+__all__ = ["CATALOGUE", "Model", "create", "entry", "fc_to_conv", "list", *CATALOGUE]

@@ -9,31 +9,41 @@ from minigrad.tensor import Tensor
 def load_weights(name, model, options, path):
     """Build a Model with these options and load a .safetensors, .pth or .pt file into it; returns the network.
 
-    Names and shapes must fit exactly, with two exceptions, of which a warning tells: another number of classes keeps
-    the newly initialised head, and what the file has for a part that the options leave out (auxiliary heads) is not
-    read. Raises RuntimeError listing what does not fit, and ValueError for a file that holds no weights.
+    Names and shapes must fit exactly, with two exceptions, of which a warning tells: where the file was made for
+    another number of classes, what depends on it is newly initialised; and what the file has for a part that the
+    options leave out (auxiliary heads) is not read. Raises RuntimeError listing what does not fit, and ValueError for
+    a file that holds no weights.
     """
-    state = serialization.load(path)
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        held = f"a dict of {', '.join(map(str, state))}" if isinstance(state, dict) else f"a {type(state).__name__}"
-        raise ValueError(f"{path} holds no state dict but {held}: load it with minigrad.load and use load_state_dict")
-    state = model.adapt(state) if model.adapt else dict(state)
+    state = _read(path, model)
     own = _shapes(model, options)
-    left_out = {n for n in state if n not in own} & set(_shapes(model, model.options))
+    unknown = state.keys() - own.keys()
+    left_out = unknown & _shapes(model, model.options).keys() if unknown else set()
     if left_out:
         _tell(f"{name}: not read from {path}, because the options leave it out: {_parts(left_out)}")
-    misshapen = {n for n, t in state.items() if n in own and t.shape != own[n]}
-    head = misshapen & _head(model, options) if misshapen else set()
-    if not head:
+    head = _head(model, options, {n: state[n].shape for n in state.keys() & own.keys() if state[n].shape != own[n]})
+    if head:
+        _tell(f"{name}: newly initialised, because {path} has another number of classes: {_parts(head)}")
+        net = model.build(**options)
+        kept = net.state_dict()
+    else:
         with skip():
             net = model.build(**options)
-    else:
-        _tell(f"{name}: a new {_parts(head)}, because {path} has other classes")
-        net = model.build(**options)
-    state = {n: t for n, t in state.items() if n not in left_out}
-    fresh = net.state_dict()
-    net.load_state_dict({**state, **{n: fresh[n] for n in head}})
+    net.load_state_dict({n: kept[n] if n in head else t for n, t in state.items() if n not in left_out})
     return net
+
+
+def _read(path, model):
+    """{name: Tensor} of a file, under our names."""
+    state = serialization.load(path)
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} holds no state dict but a {type(state).__name__}")
+    for key, value in state.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise ValueError(
+                f"{path} holds no state dict: its entry {key!r:.60} is a {type(value).__name__}; "
+                f"take the state dict out of what minigrad.load returns and give it to load_state_dict"
+            )
+    return model.adapt(state) if model.adapt else state
 
 
 def _shapes(model, options):
@@ -42,10 +52,21 @@ def _shapes(model, options):
         return {n: t.shape for n, t in model.build(**options).state_dict().items()}
 
 
-def _head(model, options):
-    """The names of the entries whose shape depends on the number of classes."""
-    one, other = (_shapes(model, {**options, "num_classes": n}) for n in (7, 8))
-    return {n for n in one if one[n] != other[n]}
+def _head(model, options, given):
+    """The names among {name: shape}, which do not fit, that fit with another number of classes."""
+    if not given:
+        return set()
+    try:
+        one, other = (_shapes(model, {**options, "num_classes": n}) for n in (7, 8))
+    except ValueError:  # a model whose classes cannot be chosen freely
+        return set()
+
+    def fits(name, shape):
+        return len(shape) == len(one[name]) and all(
+            n == a or a != b for a, b, n in zip(one[name], other[name], shape, strict=True)
+        )
+
+    return {name for name, shape in given.items() if fits(name, shape)}
 
 
 def _parts(names):

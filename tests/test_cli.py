@@ -91,6 +91,16 @@ def test_models_lists_every_model(capsys):
     assert [line.split()[0] for line in out.splitlines()] == mg.models.list()
 
 
+def test_models_with_their_parameters(capsys):
+    code, out, _ = run(capsys, "models", "--parameters")
+    assert code == 0
+    rows = {line.split()[0]: line for line in out.splitlines()}
+    assert list(rows) == mg.models.list()
+    assert rows["vgg16"].split()[1:3] == ["3x224x224", "138,357,544"]
+    assert rows["googlenet_2014"].split()[2] == "13,378,280"
+    assert rows["googlenet_2014"].endswith("; 6,998,552 without aux_heads")
+
+
 def test_summary_shows_layers_shapes_and_parameters(capsys):
     code, out, _ = run(capsys, "summary", "lenet5_modern")
     assert code == 0
@@ -118,7 +128,7 @@ def test_gradcheck_prints_a_table_and_fails_with_exit_code_1(capsys, monkeypatch
         (("train", "--lr", "nan"), "--lr: must be > 0, got nan"),
         (("train", "--seed", "-1"), "--seed: must be >= 0"),
         (("train", "--optimizer", "guess"), "invalid choice: 'guess'"),
-        (("train", "--model", "x"), "unknown model 'x'; there is convnet, lenet5_modern"),
+        (("train", "--model", "x"), "unknown model 'x'; there is convnet, lenet5"),
         (("train", "--dataset", "x"), "unknown dataset 'x'; there is digits, mnist"),
         (("train", "--dataset", "mnist"), "give --data-root"),
         (("train", "--dataset", "mnist", "--data-root", "/nowhere"), "no train-images-idx3-ubyte.gz"),

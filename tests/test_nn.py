@@ -333,7 +333,7 @@ def test_load_state_dict_not_strict_returns_what_did_not_match():
     assert block.scale.item() == 4
     assert result.unexpected_keys == ["ghost"]
     assert "scale" not in result.missing_keys
-    assert len(result.missing_keys) == 9
+    assert len(result.missing_keys) == 8  # the count of batches is optional
 
 
 def test_loading_between_forward_and_backward_is_noticed():

@@ -7,7 +7,7 @@ from layouts import LAYOUTS
 
 import minigrad as mg
 from minigrad.kernels import pool
-from minigrad.kernels.pool import reference
+from minigrad.kernels.pool import reference, spans, window_cpu
 
 ROWS = sorted(pool.TABLE)
 TOLERANCE = {"float64": 1e-14, "float32": 1e-6}
@@ -33,7 +33,18 @@ DILATED = {
     "dilation, padding, stride": ((2, 2, 8, 7), 3, 2, 1, (1, 2)),
     "dilation, ceil": ((1, 2, 8, 9), (2, 3), (3, 2), (0, 1), 2, True),
 }
-MAX_CASES = CASES | DILATED
+# x shape, then output size
+ADAPTIVE = {
+    "adaptive, divides": ((2, 3, 6, 4), (3, 2)),
+    "adaptive, overlaps": ((2, 2, 7, 10), (3, 4)),
+    "adaptive, larger than the image": ((1, 2, 3, 4), (7, 9)),
+    "adaptive, equal": ((1, 2, 4, 3), (4, 3)),
+    "adaptive, global": ((2, 3, 9, 8), 1),
+    "adaptive, batch 0": ((0, 2, 4, 4), 3),
+}
+AVG_CASES = CASES | ADAPTIVE
+MAX_CASES = CASES | DILATED | ADAPTIVE
+DIVISORS = {"counting padding": (True, None), "without padding": (False, None), "override": (True, 7)}
 
 
 def random(*shape, seed=0, dtype="float64"):
@@ -47,9 +58,11 @@ def apart(*shape):
 
 
 @lru_cache
-def params(case, include=True):
+def params(case, include=True, divisor=None):
     x_shape, *how = MAX_CASES[case]
-    return pool.pool_params(x_shape, *(how + [None, 0, 1, False][len(how) - 1 :]), include)
+    if case in ADAPTIVE:
+        return pool.adaptive_params(x_shape, *how)
+    return pool.pool_params(x_shape, *(how + [None, 0, 1, False][len(how) - 1 :]), include, divisor)
 
 
 def row(name, device):
@@ -101,11 +114,11 @@ def test_max_pooling_equals_reference(name, device, case, layout, dtype):
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
-@pytest.mark.parametrize("include", [True, False])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("divisor", DIVISORS)
+@pytest.mark.parametrize("case", AVG_CASES)
 @pytest.mark.parametrize(("name", "device"), ROWS)
-def test_average_pooling_equals_reference(name, device, case, include, layout, dtype):
-    p, x = params(case, include), random(*CASES[case][0], dtype=dtype)
+def test_average_pooling_equals_reference(name, device, case, divisor, layout, dtype):
+    p, x = params(case, *DIVISORS[divisor]), random(*AVG_CASES[case][0], dtype=dtype)
     gy = random(*x.shape[:2], *p.output, seed=1, dtype=dtype)
     arrays = [on(device, layout(a)) for a in (x, gy)]
     for actual, wanted in zip(avg_passes(row(name, device), *arrays, p), avg_passes(reference, x, gy, p), strict=True):
@@ -157,6 +170,49 @@ def test_pooling_computed_by_hand(name, device):
     np.testing.assert_array_equal(module.avg_forward(on(device, np.ones((1, 1, 3, 3))), p)[0, 0], [[1, 1], [1, 1]])
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_spans_are_the_taps_of_the_reference_and_coverings_their_transpose(seed):
+    rng = np.random.default_rng(seed)
+    h, w, oh, ow, kh, kw, sh, sw, dh, dw = (int(n) for n in rng.integers(1, 6, 10))
+    x_shape = (1, 1, h + dh * (kh - 1), w + dw * (kw - 1))
+    padding = (int(rng.integers(0, kh // 2 + 1)), int(rng.integers(0, kw // 2 + 1)))
+    for p in (
+        pool.pool_params(x_shape, (kh, kw), (sh, sw), padding, (dh, dw), bool(rng.integers(2))),
+        pool.adaptive_params(x_shape, (oh, ow)),
+    ):
+        for axis, size in enumerate(x_shape[2:]):
+            inside = [[i for i in reference.taps(o, axis, size, p) if 0 <= i < size] for o in range(p.output[axis])]
+            assert [list(range(*s)) for s in spans.windows(p, x_shape[2:])[axis]] == inside
+            covering = [[o for o in range(p.output[axis]) if i in inside[o]] for i in range(size)]
+            assert [list(range(*s)) for s in spans.coverings(p, x_shape[2:])[axis]] == covering
+
+
+def all_functions(module, n):
+    """The results of every array function of a row on n images."""
+    x, index = random(n, 2, 4, 4), np.zeros((n, 2, 2, 2), np.int64)
+    p, y = pool.pool_params(x.shape, 2), random(n, 2, 2, 2)
+    norms = module.lp_forward(x, p, 2.0)
+    return [
+        *max_passes(module, x, y, index, p), *avg_passes(module, x, y, p), module.unpool_forward(y, index, (4, 4)),
+        module.unpool_grad_input(x, index), norms, module.lp_collect(x, x, norms, p, 1.0),
+        module.lp_spread(y, x, norms, p, 1.0),
+    ]
+
+
+def test_an_empty_batch_compiles_nothing(monkeypatch):
+    def fail(*arguments):
+        raise AssertionError("a loop was called")
+
+    loops = [name for name, value in vars(window_cpu).items() if hasattr(value, "py_func") and name != "_raise"]
+    for name in loops:
+        monkeypatch.setattr(window_cpu, name, fail)
+    assert len(loops) == 9
+    for result, one in zip(all_functions(window_cpu, 0), all_functions(reference, 1), strict=True):
+        assert result.shape == (0, *one.shape[1:]) and result.dtype == one.dtype
+    with pytest.raises(AssertionError, match="a loop was called"):
+        all_functions(window_cpu, 1)
+
+
 # --- through Tensors
 
 
@@ -171,10 +227,13 @@ FUNCTIONS = {
         mg.avg_pool2d,
         {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True, "count_include_pad": False},
     ),
+    "average, divided by 5": (mg.avg_pool2d, {"kernel_size": 2, "stride": 1, "divisor_override": 5}),
     "adaptive, divides": (mg.adaptive_avg_pool2d, {"output_size": (2, 5)}),
     "adaptive, does not divide": (mg.adaptive_avg_pool2d, {"output_size": 3}),
     "adaptive, larger than the image": (mg.adaptive_avg_pool2d, {"output_size": (6, 7)}),
     "adaptive, to one": (mg.adaptive_avg_pool2d, {"output_size": 1}),
+    "adaptive maximum": (mg.adaptive_max_pool2d, {"output_size": (3, 2)}),
+    "adaptive maximum, larger than the image": (mg.adaptive_max_pool2d, {"output_size": 7}),
     "global": (mg.global_avg_pool2d, {}),
 }
 
@@ -215,9 +274,32 @@ def test_adaptive_windows_cover_the_image_and_overlap():
     )
 
 
+def test_adaptive_pooling_to_the_same_size_is_the_identity():
+    image = mg.Tensor(random(2, 3, 7, 7))
+    assert mg.adaptive_avg_pool2d(image, (7, 7)) is image
+    assert mg.adaptive_avg_pool2d(image, None) is image
+    pixel = mg.Tensor(random(2, 3, 1, 1))
+    assert mg.adaptive_avg_pool2d(pixel, 1) is pixel and mg.global_avg_pool2d(pixel) is pixel
+    np.testing.assert_array_equal(mg.adaptive_avg_pool2d(pixel, (7, 7)).numpy(), np.tile(pixel.numpy(), (1, 1, 7, 7)))
+
+
+def test_means_of_large_images_keep_their_digits():
+    x = mg.Tensor((1000 + random(1, 2, 224, 224)).astype("float32"))
+    np.testing.assert_allclose(mg.global_avg_pool2d(x).numpy(), x.numpy().mean((2, 3), "float64", keepdims=True), 1e-7)
+
+
+def test_adaptive_maxima_and_their_positions_by_hand():
+    x = mg.Tensor(np.array([[1.0, 5.0, 5.0, 2.0, 7.0]]).reshape(1, 1, 1, 5), requires_grad=True)
+    y, index = mg.adaptive_max_pool2d(x, (1, 3), return_indices=True)  # windows 0-1, 1-3, 3-4
+    assert y.tolist() == [[[[5, 5, 7]]]] and index.tolist() == [[[[1, 1, 4]]]]
+    y.sum().backward()
+    assert x.grad.tolist() == [[[[0, 2, 0, 0, 1]]]]
+
+
 @pytest.mark.parametrize(
     "function", [lambda x: mg.max_pool2d(x, 2), lambda x: mg.avg_pool2d(x, 2), mg.global_avg_pool2d,
-                 lambda x: mg.adaptive_avg_pool2d(x, 3)], ids=["max", "avg", "global", "adaptive"],
+                 lambda x: mg.adaptive_avg_pool2d(x, 3), lambda x: mg.adaptive_max_pool2d(x, 3)],
+    ids=["max", "avg", "global", "adaptive avg", "adaptive max"],
 )
 def test_dtypes_and_empty_batches(function):
     for dtype, wanted in [("int64", "float32"), ("float32", "float32"), ("float64", "float64")]:
@@ -237,6 +319,9 @@ def test_dtypes_and_empty_batches(function):
         (lambda x: mg.max_pool2d(x, 2, padding=2), r"MaxPool2d: padding \(\(2, 2\), \(2, 2\)\) exceeds half"),
         (lambda x: mg.avg_pool2d(x[0], 2), r"AvgPool2d: x must be 4-D"),
         (lambda x: mg.avg_pool2d(x, 2, stride=-1), r"AvgPool2d: stride must be an integer >= 1, got -1"),
+        (lambda x: mg.avg_pool2d(x, 2, divisor_override=0), r"AvgPool2d: divisor_override must .* >= 1, got 0"),
+        (lambda x: mg.adaptive_max_pool2d(x[0], 2), r"AdaptiveMaxPool2d: x must be 4-D .* got 3-D"),
+        (lambda x: mg.adaptive_max_pool2d(x, (2, 0)), r"AdaptiveMaxPool2d: output_size must be .* >= 1, got 0"),
         (lambda x: mg.adaptive_avg_pool2d(x[0], 2), r"AdaptiveAvgPool2d: x must be 4-D .* got 3-D"),
         (lambda x: mg.adaptive_avg_pool2d(x, 0), r"AdaptiveAvgPool2d: output_size must be an integer >= 1, got 0"),
         (lambda x: mg.adaptive_avg_pool2d(x, (1, 2, 3)), r"output_size must be an int or a pair, got \(1, 2, 3\)"),

@@ -100,16 +100,35 @@ def test_places_that_do_not_exist_are_os_errors(tmp_path):
         mg.load(tmp_path / "nothing")
 
 
-@pytest.mark.parametrize("state", [mg.nn.ReLU(), [mg.ones(1)], mg.ones(1)], ids=["module", "list", "tensor"])
-def test_only_dicts_can_be_saved(tmp_path, state):
-    with pytest.raises(TypeError, match=f"expected a dict such as .*got {type(state).__name__}"):
+def test_a_module_is_saved_as_its_state(tmp_path):
+    net = mg.nn.Sequential(mg.nn.Conv2d(1, 2, 3), mg.nn.BatchNorm2d(2), mg.nn.ReLU())
+    mg.save(net, tmp_path / "x")
+    loaded = mg.load(tmp_path / "x")
+    assert loaded.keys() == net.state_dict().keys()
+    for name, t in net.state_dict().items():
+        np.testing.assert_array_equal(loaded[name].numpy(), t.numpy())
+    assert net.load_state_dict(loaded) == ([], [])
+
+
+@pytest.mark.parametrize(("state", "error", "message"), [
+    ([mg.ones(1)], TypeError, "expected a Module or a dict such as .*got list"),
+    (mg.ones(1), TypeError, "expected a Module or a dict such as .*got Tensor"),
+    ({1: mg.ones(1)}, TypeError, "names are strings, got 1"),
+    ({"a": "text"}, TypeError, "'a' is no tensor but a str"),
+    ({"model": {"w": mg.ones(1)}}, TypeError, "'model' is no tensor but a dict"),
+    ({"a": None}, TypeError, "'a' is no tensor but a NoneType"),
+    ({"a": np.ones(1, dtype=np.complex64)}, TypeError, "'a' is no tensor but a ndarray: .*complex64"),
+    ({"__metadata__": mg.ones(1)}, ValueError, "__metadata__"),
+])
+def test_only_modules_and_dicts_of_tensors_can_be_saved(tmp_path, state, error, message):
+    with pytest.raises(error, match=message):
         mg.save(state, tmp_path / "x")
     assert not list(tmp_path.iterdir())
 
 
-def file_of(dtype, values):
+def file_of(dtype, values, shape=(2,)):
     """A safetensors file with one tensor of any dtype."""
-    header = json.dumps({"x": {"dtype": dtype, "shape": [2], "data_offsets": [0, len(values)]}}).encode()
+    header = json.dumps({"x": {"dtype": dtype, "shape": shape, "data_offsets": [0, len(values)]}}).encode()
     return struct.pack("<Q", len(header)) + header + values
 
 
@@ -122,25 +141,45 @@ def test_a_file_written_byte_by_byte_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(("raw", "message"), [
-    (b"", "is not a safetensors file"),
-    (b"hello, world: this is text", "is not a safetensors file"),
-    (GOOD[:-1], "is not a safetensors file"),
-    (GOOD[:30], "is not a safetensors file"),
-    (GOOD + b"\0", "is not a safetensors file"),
-    (GOOD.replace(b'"F32"', b'"XYZ"'), "is not a safetensors file"),
-    (b"\xff" * 8 + GOOD[8:], "is not a safetensors file"),
-    (b"PK\x03\x04" + bytes(100), "is not a safetensors file"),
-    (file_of("F16", bytes(4)), "float16"),
-    (file_of("BF16", bytes(4)), "BF16"),
-    (file_of("F8_E4M3", bytes(2)), "F8_E4M3"),
-    (file_of("U32", bytes(8)), "uint32"),
-], ids=["empty", "text", "short", "header", "long", "dtype", "length", "zip", "F16", "BF16", "F8", "U32"])
+    (b"", "neither a safetensors file nor one that PyTorch wrote, but an empty file"),
+    (b"hello, world: this is text", "neither a safetensors file nor .* begins with b'hello, world"),
+    (GOOD[:-1], "not a safetensors file"),
+    (GOOD[:30], "not a safetensors file"),
+    (GOOD + b"\0", "not a safetensors file"),
+    (GOOD.replace(b'"F32"', b'"XYZ"'), "not a safetensors file"),
+    (b"\xff" * 8 + GOOD[8:], "not a safetensors file"),
+    (file_of("F8_E4M3", bytes(2)), "cannot read numbers of type F8_E4M3"),
+    (file_of("U32", bytes(8)), "cannot read numbers of type U32"),
+], ids=["empty", "text", "short", "header", "long", "dtype", "length", "F8", "U32"])
 def test_damaged_and_foreign_files_are_refused_by_name(tmp_path, raw, message):
     path = tmp_path / "weights"
     path.write_bytes(raw)
     with pytest.raises(ValueError, match=message) as caught:
         mg.load(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(("dtype", "values"), [
+    ("F16", [1.0, -2.5, 6e-8, -0.0, np.inf, np.nan]), ("BF16", [1.0, -2.5, 1e-40, -0.0, np.inf, np.nan]),
+])
+def test_half_precision_becomes_float32(tmp_path, dtype, values):
+    wide = np.array(values, dtype=np.float32)
+    if dtype == "F16":
+        raw = wide.astype(np.float16)
+        wide = raw.astype(np.float32)
+    else:  # the upper halves
+        raw = (wide.view(np.uint32) >> 16).astype(np.uint16)
+        wide = (raw.astype(np.uint32) << 16).view(np.float32)
+    (tmp_path / "x").write_bytes(file_of(dtype, raw.tobytes(), (2, 3)))
+    x = mg.load(tmp_path / "x")["x"]
+    assert x.dtype == mg.float32
+    assert x.numpy().tobytes() == wide.tobytes()
+    assert x.shape == (2, 3)
+
+
+def test_a_file_with_metadata_is_read(tmp_path):
+    safetensors.numpy.save_file({"x": GRID}, tmp_path / "x", metadata={"format": "pt"})
+    assert list(mg.load(tmp_path / "x")) == ["x"]
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -37,12 +37,15 @@ def algorithms(device):
 
 
 def select(x_shape, w_shape, p):
-    """The algorithm behind "auto": a pure function of the shapes; never "flipped", never "reference".
+    """The algorithm behind "auto": a pure function of the shapes; never "flipped".
 
+    A batch of no images is left to the reference, whose loops are over before they start: nothing is compiled.
     The matrix product (im2col) is the faster loop in all three passes together, even with few channels. The exception
     is depthwise convolution with one output channel per group: each element of the unfolded matrix would be used for
     a single multiplication. The two take about equally long there, and direct does without that matrix.
     """
+    if x_shape[0] == 0:
+        return "reference"
     depthwise = p.groups > 1 and p.groups == w_shape[0] and w_shape[1] == 1
     return "direct" if depthwise else "im2col"
 

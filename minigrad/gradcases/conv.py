@@ -2,6 +2,7 @@
 from minigrad.kernels import conv
 
 from .. import nn, ops
+from ..tensor import Tensor
 from .recipes import IMAGE, layer, on
 
 
@@ -17,6 +18,21 @@ def conv_examples(algorithm, convolve=ops.conv2d):
     return [
         on(lambda x, w, b, kw=kw: convolve(x, w, b, algorithm=algorithm, **kw), x, w, (w[0],)) for x, w, kw in settings
     ]
+
+
+class Branches(nn.Module):
+    """A network whose parts are in every kind of list."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Conv1d(2, 2, 2), nn.Conv1d(2, 1, 1)])
+        self.named = nn.ModuleDict({"squash": nn.Tanh(), "skip": nn.Identity()})
+        self.scales = nn.ParameterList([nn.Parameter(Tensor([1.0, 2.0])), nn.Parameter(Tensor([[3.0]]))])
+
+    def forward(self, x):
+        for convolution, scale in zip(self.layers, self.scales, strict=True):
+            x = self.named["squash"](convolution(x)) * scale
+        return self.named["skip"](x)
 
 
 CASES = {
@@ -35,6 +51,22 @@ CASES = {
         )
         for algorithm, where in conv.TABLE if where == "cpu"
     },
+    "conv1d": [
+        on(ops.conv1d, (2, 2, 5), (3, 2, 2), (3,)),
+        on(
+            lambda x, w: ops.conv1d(x, w, stride=2, padding=(1,), dilation=(2,), groups=2, algorithm="direct"),
+            (1, 4, 6), (2, 2, 2),
+        ),
+        on(lambda x, w: ops.conv1d(x, w, padding="same"), (2, 1, 4), (2, 1, 2)),
+    ],
+    "nn.Conv1d": [
+        layer(lambda: nn.Conv1d(2, 2, 3, padding=1), (2, 2, 5)),
+        layer(lambda: nn.Conv1d(4, 2, 2, stride=2, groups=2, dilation=2, bias=False), (2, 4, 6)),
+    ],
+    "nn.ConvTranspose2d": [
+        layer(lambda: nn.ConvTranspose2d(2, 3, 2), (2, 2, 3, 3)),
+        layer(lambda: nn.ConvTranspose2d(4, 2, (3, 2), 2, 1, (1, 0), groups=2, dilation=(1, 2)), (1, 4, 2, 3)),
+    ],
     "nn.Conv2d": [
         layer(lambda: nn.Conv2d(2, 2, 3, padding=1), IMAGE),
         layer(lambda: nn.Conv2d(2, 4, 2, stride=2, groups=2, bias=False, flip=True), IMAGE),
@@ -42,4 +74,7 @@ CASES = {
     "nn.Sequential": [
         layer(lambda: nn.Sequential(nn.Conv2d(2, 2, 2), nn.Tanh(), nn.Flatten(), nn.Linear(24, 2)), (2, 2, 5, 4)),
     ],
+    "nn.ModuleList": [layer(Branches, (2, 2, 3))],
+    "nn.ModuleDict": [layer(Branches, (2, 2, 3))],
+    "nn.ParameterList": [layer(Branches, (2, 2, 3))],
 }

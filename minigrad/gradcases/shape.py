@@ -2,7 +2,7 @@
 import numpy as np
 
 from .. import nn, ops
-from .recipes import MASK, layer, on
+from .recipes import IMAGE, MASK, layer, on
 
 
 def in_place(change):
@@ -48,6 +48,18 @@ CASES = {
     "chunk": [on(lambda x: ops.chunk(x, 2), (5, 2))],
     "flip": [on(lambda x: ops.flip(x, (0, 2)), (2, 2, 3))],
     "pad": [on(lambda x: ops.pad(x, (1, 2, 0, 1), value=3.0), (2, 2, 3))],
+    "interpolate": [
+        on(lambda x: ops.interpolate(x, (4, 7)), (2, 1, 3, 3)), on(lambda x: ops.interpolate(x, 2), (1, 2, 5, 3)),
+        on(lambda x: ops.interpolate(x, scale_factor=(1.6, 2.0), mode="bilinear"), (2, 2, 3, 2)),
+        on(lambda x: ops.interpolate(x, (3, 7), mode="bilinear", align_corners=True), (1, 2, 5, 4)),
+        on(lambda x: ops.interpolate(x, (2, 3)) * x, (1, 2, 2, 3)),
+    ],
+    "nn.Upsample": [
+        layer(lambda: nn.Upsample(scale_factor=2), (2, 2, 2, 3)),
+        layer(lambda: nn.Upsample((3, 5), mode="bilinear"), (2, 2, 2, 4)),
+    ],
+    "nn.ZeroPad2d": [layer(lambda: nn.ZeroPad2d(1), (2, 1, 2, 3)), layer(lambda: nn.ZeroPad2d((1, -1, -2, 0)), IMAGE)],
+    "nn.Identity": [layer(nn.Identity, (2, 3))],
     "getitem": [
         on(lambda x: x[1], (3, 2)), on(lambda x: x[..., ::-2], (2, 5)), on(lambda x: x[None, 1:, -1], (3, 4)),
         on(lambda x: x[MASK], (2, 3)), on(lambda x: x[[0, 2, 0, 0]], (3, 2)),

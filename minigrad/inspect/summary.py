@@ -1,6 +1,12 @@
-"""What a network consists of: its layers, the shapes between them, and its parameters."""
+"""What a network consists of: its layers, the shapes between them, its parameters and its multiplications.
+
+The shapes come from running the network on a batch of no images: every layer answers with the shape it would have, and
+nothing is computed. So a summary needs neither the activations nor the time of a forward pass.
+"""
+import math
 from typing import NamedTuple
 
+from .. import nn
 from ..creation import zeros
 from ..modes import no_grad
 
@@ -10,15 +16,16 @@ class Row(NamedTuple):
 
     name: str
     kind: str
-    output_shape: tuple
-    parameters: int
+    output_shape: tuple  # of one image: C x OH x OW, or C
+    parameters: int  # that no earlier row has counted
+    multiplications: int  # for one image; biases, normalisation, activations and pooling not counted
 
 
 def summary(module, input_shape):
     """The layers (modules without submodules) in the order in which they run on one input, as a list of Rows.
 
-    input_shape: C x H x W; a batch of one is run in evaluation mode. A layer that runs twice has two rows; parameters
-    count once. Of a layer with several outputs the first is shown.
+    input_shape: C x H x W. Runs in evaluation mode; what runs only in training (auxiliary heads) has no row. A layer
+    that runs twice has two rows; parameters count once. Of a layer with several outputs the first is shown.
     """
     rows, counted, handles = [], set(), []
 
@@ -26,8 +33,9 @@ def summary(module, input_shape):
         def hook(layer, inputs, output):
             new = [p for p in layer.parameters() if id(p) not in counted]
             counted.update(map(id, new))
-            first = output[0] if isinstance(output, tuple) else output
-            rows.append(Row(name, type(layer).__name__, first.shape, sum(p.numel() for p in new)))
+            shape = (output[0] if isinstance(output, tuple) else output).shape[1:]
+            count = multiplications(layer, inputs[0].shape[1:], shape)
+            rows.append(Row(name, type(layer).__name__, shape, sum(p.numel() for p in new), count))
 
         return hook
 
@@ -37,7 +45,7 @@ def summary(module, input_shape):
     modes = [(m, m.training) for m in module.modules()]
     try:
         with no_grad():
-            module.eval()(zeros(1, *input_shape))
+            module.eval()(zeros(0, *input_shape))
     finally:
         for handle in handles:
             handle.remove()
@@ -46,13 +54,28 @@ def summary(module, input_shape):
     return rows
 
 
+def multiplications(layer, input_shape, output_shape):
+    """How often a layer multiplies an activation with a weight, for one image: the papers' "multiply-adds"."""
+    weight = getattr(layer, "weight", None)
+    if isinstance(layer, (nn.Conv2d, nn.Conv1d, nn.Linear)):
+        return math.prod(output_shape) * math.prod(weight.shape[1:])
+    if isinstance(layer, nn.ConvTranspose2d):
+        return math.prod(input_shape) * math.prod(weight.shape[1:])
+    return 0
+
+
 def format_summary(rows, total):
-    """The rows as an aligned table with the total number of parameters below; shapes without the batch."""
-    shapes = ["x".join(map(str, r.output_shape[1:])) for r in rows]
-    cells = [("layer", "kind", "output", "parameters")]
-    cells += [(r.name, r.kind, s, f"{r.parameters:,}") for r, s in zip(rows, shapes, strict=True)]
-    cells.append(("total", "", "", f"{total:,}"))
-    widths = [max(len(row[i]) for row in cells) for i in range(4)]
-    lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}".rstrip() for a, b, c, d in cells]
+    """The rows as an aligned table with the sums below. total: the network's parameters, which may be more than ran."""
+    cells = [("layer", "kind", "output", "parameters", "multiplications")]
+    for r in rows:
+        shape = "x".join(map(str, r.output_shape))
+        cells.append((r.name, r.kind, shape, f"{r.parameters:,}", f"{r.multiplications:,}"))
+    unseen = total - sum(r.parameters for r in rows)
+    if unseen:
+        cells.append(("(not run in evaluation)", "", "", f"{unseen:,}", ""))
+    cells.append(("total", "", "", f"{total:,}", f"{sum(r.multiplications for r in rows):,}"))
+    widths = [max(len(row[i]) for row in cells) for i in range(5)]
+    lines = ["  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+             for row in cells]
     rule = "-" * max(map(len, lines))
     return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])

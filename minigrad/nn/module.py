@@ -34,6 +34,7 @@ class Module:
     """
 
     training = True
+    optional_state = frozenset()  # names of own entries whose absence is not an error in a strict load
 
     def __init__(self):
         object.__setattr__(self, "_parameters", {})
@@ -259,17 +260,19 @@ class Module:
         """Copy {name: Tensor or array} into the parameters and buffers.
 
         Nothing is copied unless everything fits: with strict, missing and unexpected names, and in any case wrong
-        shapes, raise RuntimeError listing them all. Returns (missing_keys, unexpected_keys).
+        shapes, raise RuntimeError listing them all. Entries that a module calls optional (`optional_state`) may be
+        missing, and then keep their values. Returns (missing_keys, unexpected_keys).
         """
         own = self.state_dict()
-        missing = [name for name in own if name not in state]
+        optional = {f"{name}.{key}" if name else key for name, m in self.named_modules() for key in m.optional_state}
+        missing = [name for name in own if name not in state and name not in optional]
         unexpected = [name for name in state if name not in own]
         found = {name: as_tensor(state[name]) for name in own if name in state}
         misshapen = [f"{n} (here {own[n].shape}, given {t.shape})" for n, t in found.items() if t.shape != own[n].shape]
         problems = []
         for title, names in (("missing", missing), ("unexpected", unexpected)):
             if names and strict:
-                problems.append(f"{title}: {', '.join(names)}")
+                problems.append(f"{title}: {', '.join(map(str, names))}")
         if misshapen:
             problems.append(f"wrong shape: {', '.join(misshapen)}")
         if problems:

@@ -6,10 +6,12 @@ one trilinear form <gy, conv(x, w)>: three Functions, each one's backward made o
 from contextvars import ContextVar
 
 from minigrad.kernels import conv
+from minigrad.kernels.conv.params import dims, integer
 
 from ..autograd import Function
 from ..device import device_of
 from ..modes import Setting
+from ..tensor import as_tensor
 from .promotion import as_float, same_dtype
 from .shape import pad
 
@@ -95,6 +97,37 @@ def convolve2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, 
     elif weight.ndim == 4:
         weight = weight.flip((2, 3))
     return _convolution(x, weight, bias, stride, padding, dilation, groups, algorithm, "Convolve2d")
+
+
+def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algorithm="auto"):
+    """Cross-correlation along one dimension: `conv2d` of an image that is one row high, which copies nothing.
+
+    x: N x C x L. weight: OC x C/groups x K. bias: OC. Returns N x OC x OL with
+    OL = floor((L + 2 padding - dilation (K - 1) - 1) / stride) + 1.
+    stride, dilation: int or (int,). padding: the same, "same" (stride 1) or "valid". algorithm: as in `conv2d`.
+    Raises ValueError where shapes or values do not fit; in its text shapes are those of the image.
+    """
+    x, weight = as_tensor(x), as_tensor(weight)
+    for t, name, layout in ((x, "x", "N x C x L"), (weight, "weight", "OC x C/groups x K")):
+        if t.ndim != 3:
+            raise ValueError(f"Conv1d: {name} must be 3-D ({layout}), got {t.ndim}-D ({dims(t.shape)})")
+    stride, dilation = single(stride, "stride", "Conv1d"), single(dilation, "dilation", "Conv1d")
+    if not isinstance(padding, str):
+        padding = (0, single(padding, "padding", "Conv1d", minimum=0))
+    y = _convolution(
+        x.unsqueeze(2), weight.unsqueeze(2), bias, (1, stride), padding, (1, dilation), groups,
+        _cross_correlation(algorithm), "Conv1d",
+    )
+    return y.squeeze(2)
+
+
+def single(value, name, op, minimum=1):
+    """An int, or a tuple of one, as an int >= `minimum`."""
+    if isinstance(value, (tuple, list)):
+        if len(value) != 1:
+            raise ValueError(f"{op}: {name} must be an int or a tuple of one, got {value!r}")
+        value = value[0]
+    return integer(value, name, op, minimum)
 
 
 def conv_transpose2d(

@@ -217,7 +217,7 @@ class Maximum(Function):
 
     def backward(self, gy):
         a, b = self.saved
-        return _share(gy, a > b, a == b)
+        return _share(gy, a < b, a == b, a > b)
 
 
 class Minimum(Function):
@@ -229,13 +229,13 @@ class Minimum(Function):
 
     def backward(self, gy):
         a, b = self.saved
-        return _share(gy, a < b, a == b)
+        return _share(gy, a > b, a == b, a < b)
 
 
-def _share(gy, to_a, equal):
-    """The gradients of a and b, where a gets all, or half of it, or nothing."""
-    share = to_a.astype(gy.dtype) + 0.5 * equal.astype(gy.dtype)
-    return gy * share, gy * (1.0 - share)
+def _share(gy, lost_by_a, equal, lost_by_b):
+    """The gradients of a and b: all of gy, half of it or nothing; both get all where either is NaN."""
+    share = 1.0 - 0.5 * equal.astype(gy.dtype)
+    return gy * (share - lost_by_a.astype(gy.dtype)), gy * (share - lost_by_b.astype(gy.dtype))
 
 
 class Where(Function):

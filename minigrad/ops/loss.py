@@ -1,72 +1,199 @@
-"""Losses."""
+"""Losses: of class scores (negative log-likelihood, cross-entropy), of yes-or-no scores, and distances.
+
+All take the reduction "mean", "sum" or "none". Shapes must agree exactly: nothing is broadcast but weights.
+"""
+import math
+
 import numpy as np
 
+from ..autograd import Function
+from ..device import array_module
 from ..tensor import as_tensor
-from .activation import log_softmax
-from .elementwise import where
-from .index import gather
-from .promotion import as_float
+from .activation import log_softmax, softplus
+from .elementwise import absolute, clip, log, where
+from .index import gather, getitem
+from .promotion import as_float, same_dtype
 from .reduce import mean, sum
 
 REDUCTIONS = ("mean", "sum", "none")
 
 
+# --- classes
+
+
+def nll_loss(x, target, weight=None, ignore_index=-100, reduction="mean"):
+    """-x[target], from log-probabilities ("negative log-likelihood").
+
+    x: N x C or N x C x ... log-probabilities. target: N (x ...) class indices. weight: C factors. ignore_index: targets
+    of this value count nothing. reduction: "mean" (weighted by `weight`), "sum" or "none". Raises ValueError,
+    IndexError or TypeError where shapes, names or class indices do not fit.
+    """
+    x, target, weight = _scores("nll_loss", x, target, weight, reduction)
+    losses, _, count = _picked("nll_loss", x, target, weight, ignore_index)
+    return _reduced(losses, reduction, count)
+
+
 def cross_entropy(x, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
-    """-ln softmax(x)[target], from raw scores ("logits").
+    """-ln softmax(x)[target], from raw scores ("logits"): nll_loss(log_softmax(x, 1), target).
 
     x: N x C or N x C x ... scores. target: N (x ...) class indices, or probabilities of the shape of x. weight: C
-    factors. ignore_index: targets of this value count nothing. reduction: "mean" (weighted by `weight`), "sum" or
-    "none". label_smoothing: the share of the target spread evenly over all classes (Szegedy et al. 2016, section 7).
-    Raises ValueError or IndexError where shapes, names or class indices do not fit.
+    factors. ignore_index: targets of this value count nothing. reduction: "mean" (weighted by `weight`, but over
+    positions for probabilities), "sum" or "none". label_smoothing: the share of the target spread evenly over all
+    classes (Szegedy et al. 2016, section 7). Raises ValueError, IndexError or TypeError where shapes, names or class
+    indices do not fit.
     """
-    x, target = as_float(x), as_tensor(target)
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"cross_entropy: reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+    x, target, weight = _scores("cross_entropy", x, target, weight, reduction)
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"cross_entropy: label_smoothing must be between 0 and 1, got {label_smoothing}")
-    if x.ndim < 2:
-        raise ValueError(f"cross_entropy: expected scores N x C, got a {x.ndim}-d tensor")
-    classes = x.shape[1]
-    weight = None if weight is None else as_tensor(weight)
-    if weight is not None and weight.shape != (classes,):
-        raise ValueError(f"cross_entropy: weight must hold {classes} factors, one per class, got shape {weight.shape}")
     log_p = log_softmax(x, 1)
-    if weight is not None:
-        weight = weight.reshape(1, classes, *(1,) * (x.ndim - 2)).expand(x.shape)
     if target.is_floating_point():
-        losses, count = _from_probabilities(log_p, target, weight, label_smoothing)
-    else:
-        losses, count = _from_indices(log_p, target, weight, ignore_index, label_smoothing)
-    if reduction == "none":
-        return losses
-    return sum(losses) if reduction == "sum" else sum(losses) / count
+        if target.shape != x.shape:
+            raise ValueError(f"cross_entropy: scores of shape {x.shape} do not fit probabilities of {target.shape}")
+        if ignore_index >= 0:
+            raise ValueError(f"cross_entropy: ignore_index {ignore_index} has no meaning for probabilities")
+        if label_smoothing:
+            target = target * (1.0 - label_smoothing) + label_smoothing / x.shape[1]
+        losses = -sum(_by_class(log_p, weight) * target, 1)
+        return _reduced(losses, reduction)
+    losses, counted, count = _picked("cross_entropy", log_p, target, weight, ignore_index)
+    if label_smoothing:
+        uniform = where(counted, -mean(_by_class(log_p, weight), 1), 0.0)
+        losses = (1.0 - label_smoothing) * losses + label_smoothing * uniform
+    return _reduced(losses, reduction, count)
 
 
-def _from_indices(log_p, target, weight, ignore_index, label_smoothing):
-    """Losses of the shape of target, and what their mean divides by."""
+def _scores(name, x, target, weight, reduction):
+    """x, target and weight as Tensors, checked as far as they have to fit in any case."""
+    x, target = as_float(x), as_tensor(target)
+    _check_reduction(name, reduction)
+    if x.ndim < 2:
+        raise ValueError(f"{name}: expected scores N x C, got a {x.ndim}-d tensor")
+    if weight is not None:
+        weight = as_tensor(weight, x.dtype)
+        if weight.shape != (x.shape[1],):
+            raise ValueError(f"{name}: weight must hold {x.shape[1]} factors, one per class, got shape {weight.shape}")
+    return x, target, weight
+
+
+def _by_class(log_p, weight):
+    """log_p, each class times its factor."""
+    return log_p if weight is None else log_p * weight.reshape(1, -1, *(1,) * (log_p.ndim - 2))
+
+
+def _picked(name, log_p, target, weight, ignore_index):
+    """-log_p[target] weight[target], 0 where ignored; which targets are not; and what the mean divides by."""
+    if target.dtype.kind not in "iu":
+        raise TypeError(f"{name}: targets must be integers, the indices of classes, got {target.dtype}")
     if target.shape != (log_p.shape[0], *log_p.shape[2:]):
-        raise ValueError(f"cross_entropy: scores of shape {log_p.shape} do not fit targets of shape {target.shape}")
+        raise ValueError(f"{name}: scores of shape {log_p.shape} do not fit targets of shape {target.shape}")
     counted = target._data != ignore_index
     safe = np.where(counted, target._data, 0).astype(np.int64)
     if counted.any() and not (safe.min() >= 0 and safe.max() < log_p.shape[1]):
         wrong = safe.min() if safe.min() < 0 else safe.max()
-        raise IndexError(f"cross_entropy: target {wrong} is not one of {log_p.shape[1]} classes")
-    index = as_tensor(safe).unsqueeze(1)
-    weights = as_tensor(counted).astype(log_p.dtype)
+        raise IndexError(f"{name}: target {wrong} is not one of {log_p.shape[1]} classes")
+    losses, count = -gather(log_p, 1, as_tensor(safe).unsqueeze(1)).squeeze(1), int(counted.sum())
     if weight is not None:
-        weights = weights * gather(weight, 1, index).squeeze(1)
-    losses = -gather(log_p, 1, index).squeeze(1) * weights
-    if label_smoothing:
-        uniform = -mean(log_p if weight is None else log_p * weight, 1)
-        losses = (1.0 - label_smoothing) * losses + label_smoothing * uniform
-    return where(counted, losses, 0.0), sum(weights)  # not a factor 0: ignored scores may be infinite
+        weights = where(counted, getitem(weight, safe), 0.0)
+        losses, count = losses * weights, sum(weights)
+    return where(counted, losses, 0.0), counted, count  # not a factor 0: ignored scores may be infinite
 
 
-def _from_probabilities(log_p, target, weight, label_smoothing):
-    """Losses of the shape of target without its class dimension, and what their mean divides by."""
-    if target.shape != log_p.shape:
-        raise ValueError(f"cross_entropy: scores of shape {log_p.shape} do not fit probabilities of {target.shape}")
-    if label_smoothing:
-        target = target * (1.0 - label_smoothing) + label_smoothing / log_p.shape[1]
-    losses = -sum((log_p if weight is None else log_p * weight) * target, 1)
-    return losses, losses.numel()
+# --- yes or no
+
+
+class BinaryCrossEntropy(Function):
+    """y = -(t ln x + (1 - t) ln(1 - x)), each logarithm not below -100, and divisors of gx not below 1e-12."""
+
+    def forward(self, x, t):
+        self.save(x, t)
+        xp = array_module(x)
+        return (t - 1) * xp.maximum(xp.log1p(-x), -100) - t * xp.maximum(xp.log(x), -100)
+
+    def backward(self, gy):
+        x, t = self.saved
+        gx = gt = None
+        if self.needs[0]:
+            gx = gy * (x - t) / clip((1.0 - x) * x, min=1e-12)
+        if self.needs[1]:
+            gt = gy * (clip(log(1.0 - x), min=-100.0) - clip(log(x), min=-100.0))
+        return gx, gt
+
+
+def binary_cross_entropy(x, target, weight=None, reduction="mean"):
+    """-(target ln x + (1 - target) ln(1 - x)), from probabilities; from scores use the next function.
+
+    x, target: of one shape, x between 0 and 1; logarithms count as -100 at least. weight: factors that broadcast to
+    that shape. Raises ValueError where shapes, names or probabilities do not fit.
+    """
+    x, target = _pair("binary_cross_entropy", x, target, reduction)
+    inside = (x._data >= 0) & (x._data <= 1)
+    if not inside.all():
+        raise ValueError(f"binary_cross_entropy: x must be between 0 and 1, got {x._data[~inside].flat[0]}")
+    losses = BinaryCrossEntropy()(x, target)
+    return _reduced(_weighted("binary_cross_entropy", "weight", losses, weight), reduction)
+
+
+def binary_cross_entropy_with_logits(x, target, weight=None, reduction="mean", pos_weight=None):
+    """-(target ln p + (1 - target) ln(1 - p)) with p = sigmoid(x), from raw scores, without overflow or underflow.
+
+    x, target: of one shape. weight: factors of the losses, pos_weight: factors of their first terms; both broadcast to
+    that shape, C for N x C. reduction: "mean" (over all elements, weighted or not), "sum" or "none". Raises ValueError
+    where shapes or names do not fit.
+    """
+    name = "binary_cross_entropy_with_logits"
+    x, target = _pair(name, x, target, reduction)
+    surprise = softplus(-x, threshold=math.inf)  # -ln p, and -ln(1 - p) is x more
+    if pos_weight is not None:
+        surprise = surprise * (1.0 + _weighted(name, "pos_weight", target, as_tensor(pos_weight, x.dtype) - 1.0))
+    return _reduced(_weighted(name, "weight", (1.0 - target) * x + surprise, weight), reduction)
+
+
+def _weighted(name, what, values, factors):
+    """values times factors (or None) that broadcast to their shape."""
+    if factors is None:
+        return values
+    factors = as_tensor(factors, values.dtype)
+    shapes = zip(factors.shape[::-1], values.shape[::-1], strict=False)
+    if factors.ndim > values.ndim or any(n not in (1, size) for n, size in shapes):
+        raise ValueError(f"{name}: {what} of shape {factors.shape} does not broadcast to x of shape {values.shape}")
+    return values * factors
+
+
+# --- distances
+
+
+def mse_loss(x, target, reduction="mean"):
+    """(x - target)^2, elementwise. x, target: of one shape. Raises ValueError where shapes or names do not fit."""
+    x, target = _pair("mse_loss", x, target, reduction)
+    return _reduced((x - target) ** 2, reduction)
+
+
+def l1_loss(x, target, reduction="mean"):
+    """|x - target|, elementwise, with gradient 0 where they are equal. As `mse_loss` otherwise."""
+    x, target = _pair("l1_loss", x, target, reduction)
+    return _reduced(absolute(x - target), reduction)
+
+
+def _pair(name, x, target, reduction):
+    """x and target as Tensors of one floating-point dtype. ValueError unless their shapes are the same."""
+    _check_reduction(name, reduction)
+    x, target = map(as_float, same_dtype(as_tensor(x), as_tensor(target)))
+    if x.shape != target.shape:
+        raise ValueError(f"{name}: x of shape {x.shape} and target of shape {target.shape} must have the same shape")
+    return x, target
+
+
+# --- reductions
+
+
+def _check_reduction(name, reduction):
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"{name}: reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+
+
+def _reduced(losses, reduction, count=None):
+    """losses, their sum, or their sum divided by `count` (None: by their number)."""
+    if reduction == "none":
+        return losses
+    total = sum(losses)
+    return total if reduction == "sum" else total / (losses.numel() if count is None else count)

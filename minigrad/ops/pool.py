@@ -1,13 +1,9 @@
-"""Pooling: the calculus. The loops are in `kernels/pool/`."""
-import numpy as np
-
+"""Pooling by maxima and means, sliding, adaptive and global: the calculus. The loops are in `kernels/pool/`."""
 from minigrad.kernels import pool
-from minigrad.kernels.conv.params import check_4d, check_pixels, integer
 
 from ..autograd import Function
 from ..device import device_of
 from ..tensor import Tensor
-from .linalg import matmul
 from .promotion import as_float
 
 
@@ -64,6 +60,9 @@ class AvgPool2dInputGrad(Function):
         return AvgPool2d(p=self.p)(ggx)
 
 
+# --- sliding windows
+
+
 def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
     """The maximum of each window. x: N x C x H x W -> N x C x OH x OW.
 
@@ -72,58 +71,99 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=Fal
     Raises ValueError where the window does not fit. The gradient goes to the first of equal maxima.
     """
     x = as_float(x)
-    f = MaxPool2d(p=pool.pool_params(x.shape, kernel_size, stride, padding, dilation, ceil_mode, op="MaxPool2d"))
-    y = f(x)
-    return (y, Tensor(f.index)) if return_indices else y
+    p = pool.pool_params(x.shape, kernel_size, stride, padding, dilation, ceil_mode, op="MaxPool2d")
+    return _maxima(x, p, return_indices)
 
 
-def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+def max_pool1d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+    """The maximum of each window. x: N x C x L -> N x C x OL, or C x L -> C x OL.
+
+    Everything else as in `max_pool2d`, with ints or tuples of one; an index is a position in 0 ... L - 1.
+    """
+    x = as_float(x)
+    images = _rows_of_images(x)
+    p = pool.pool_params_1d(images.shape, kernel_size, stride, padding, dilation, ceil_mode, op="MaxPool1d")
+    y, index = _maxima(images.unsqueeze(2), p, True)
+    y, index = _back_to_rows(y, x), _back_to_rows(index, x)
+    return (y, index) if return_indices else y
+
+
+def avg_pool2d(
+    x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
+):
     """The mean of each window. x: N x C x H x W -> N x C x OH x OW.
 
     kernel_size, stride (default: kernel_size), padding: int or pair. count_include_pad: whether the divisor counts the
-    zeros of the padding. Raises ValueError where the window does not fit.
+    zeros of the padding. divisor_override: an int to divide by instead of the number of elements, in every window.
+    Raises ValueError where the window does not fit.
     """
     x = as_float(x)
-    p = pool.pool_params(x.shape, kernel_size, stride, padding, 1, ceil_mode, count_include_pad, op="AvgPool2d")
+    p = pool.pool_params(
+        x.shape, kernel_size, stride, padding, 1, ceil_mode, count_include_pad, divisor_override, op="AvgPool2d"
+    )
     return AvgPool2d(p=p)(x)
+
+
+def avg_pool1d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    """The mean of each window. x: N x C x L -> N x C x OL, or C x L -> C x OL.
+
+    Everything else as in `avg_pool2d`, with ints or tuples of one.
+    """
+    x = as_float(x)
+    images = _rows_of_images(x)
+    p = pool.pool_params_1d(
+        images.shape, kernel_size, stride, padding, 1, ceil_mode, count_include_pad, op="AvgPool1d"
+    )
+    return _back_to_rows(AvgPool2d(p=p)(images.unsqueeze(2)), x)
+
+
+# --- windows that cover the image
+
+
+def adaptive_max_pool2d(x, output_size, return_indices=False):
+    """Maxima over a grid of output_size windows that cover the image. x: N x C x H x W -> N x C x OH x OW.
+
+    output_size: int or (OH, OW), None keeps that size; the windows are those of `adaptive_avg_pool2d`.
+    return_indices: also return the positions h W + w of the maxima (int64). Raises ValueError for other output sizes
+    and for an x that is not 4-D or has no pixels. The gradient goes to the first of equal maxima.
+    """
+    x = as_float(x)
+    return _maxima(x, pool.adaptive_params(x.shape, output_size, "AdaptiveMaxPool2d"), return_indices)
 
 
 def adaptive_avg_pool2d(x, output_size):
     """Means over a grid of output_size windows that cover the image. x: N x C x H x W -> N x C x OH x OW.
 
     output_size: int or (OH, OW); None keeps that size. Window i covers floor(i H / OH) ... ceil((i + 1) H / OH), so
-    they overlap where sizes do not divide. Averaging rows and columns are two matrix products. Raises ValueError for
-    other output sizes and for an x that is not 4-D or has no pixels.
+    they overlap where sizes do not divide. Where the size is that of x already the result is x itself. Raises
+    ValueError for other output sizes and for an x that is not 4-D or has no pixels.
     """
-    x = _image(x, "AdaptiveAvgPool2d")
-    size = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
-    if len(size) != 2:
-        raise ValueError(f"AdaptiveAvgPool2d: output_size must be an int or a pair, got {output_size!r}")
-    size = [n if s is None else s for s, n in zip(size, x.shape[2:], strict=True)]
-    oh, ow = (integer(s, "output_size", "AdaptiveAvgPool2d", 1) for s in size)
-    if (oh, ow) == (1, 1):
-        return global_avg_pool2d(x)
-    rows, columns = (Tensor(averaging_matrix(n, o, x.dtype)) for n, o in zip(x.shape[2:], (oh, ow), strict=True))
-    return matmul(matmul(rows, x), columns.transpose(0, 1))
-
-
-def averaging_matrix(size, output, dtype):
-    """The output x size matrix whose row i averages elements floor(i size / output) ... ceil((i + 1) size / output)."""
-    m = np.zeros((output, size), dtype)
-    for i in range(output):
-        start, stop = i * size // output, -(-(i + 1) * size // output)
-        m[i, start:stop] = 1 / (stop - start)
-    return m
+    x = as_float(x)
+    return _adaptive_means(x, pool.adaptive_params(x.shape, output_size, "AdaptiveAvgPool2d"))
 
 
 def global_avg_pool2d(x):
     """The mean of each feature map. x: N x C x H x W -> N x C x 1 x 1. Source: Lin, Chen & Yan 2013, section 3.2."""
-    return _image(x, "GlobalAvgPool2d").mean((2, 3), keepdim=True)
-
-
-def _image(x, op):
-    """x as a floating-point Tensor, N x C x H x W with at least one pixel, or ValueError."""
     x = as_float(x)
-    check_4d(x.shape, "x", "N x C x H x W", op)
-    check_pixels(x.shape, op)
-    return x
+    return _adaptive_means(x, pool.adaptive_params(x.shape, 1, "GlobalAvgPool2d"))
+
+
+def _adaptive_means(x, p):
+    return x if p.output == x.shape[2:] else AvgPool2d(p=p)(x)
+
+
+def _maxima(x, p, return_indices):
+    f = MaxPool2d(p=p)
+    y = f(x)
+    return (y, Tensor(f.index)) if return_indices else y
+
+
+def _rows_of_images(x):
+    """C x L as a batch of one; anything else as it is."""
+    return x.unsqueeze(0) if x.ndim == 2 else x
+
+
+def _back_to_rows(y, x):
+    """N x C x 1 x OL without its 1, and without N where x has none."""
+    y = y.squeeze(2)
+    return y.squeeze(0) if x.ndim == 2 else y

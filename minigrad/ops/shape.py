@@ -70,9 +70,15 @@ class Pad(Function):
 
 
 def reshape(x, *shape):
-    """x with another shape; one entry may be -1. Raises ValueError if the number of elements differs."""
+    """x with another shape; one entry may be -1. Raises ValueError if the number of elements differs.
+
+    An empty batch keeps its other sizes: 0 x 3 x 4 reshaped to (0, -1) is 0 x 12.
+    """
     x = as_tensor(x)
     shape = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+    if -1 in shape and x.shape.count(0) == shape.count(0) == 1:  # NumPy refuses, although it is clear
+        unknown = math.prod(n for n in x.shape if n) // max(math.prod(n for n in shape if n > 0), 1)
+        shape = tuple(unknown if n == -1 else n for n in shape)
     try:
         return Reshape(shape=shape)(x)
     except ValueError:

@@ -1,0 +1,44 @@
+"""Normalisation: the table of algorithms, in the pattern of `kernels.conv`.
+
+Batch, layer and group normalisation differ only in which elements of x form a group: a `NormParams` p says so. The
+elements of each group are shifted and scaled to mean 0 and variance 1, and y = xhat w + b with a factor and an offset
+per channel (layer norm: per normalised element). A row is a module with these array functions; w and b may be None:
+
+    statistics(x, p)                     -> mean, var      of each group, float64, shape p.stats; var is biased
+    forward(x, mean, rstd, w, b, p)      -> y              (x - mean) rstd w + b
+    grad_sums(gy, x, mean, rstd, w, p)   -> groups, affine: (sum of gy w, of gy w xhat) over each group, 2 x p.stats,
+                                            and (gb, gw) = (sum of gy, of gy xhat) over all that share a weight,
+                                            2 x p.affine; both float64
+    grad_input(gy, x, mean, rstd, w, groups, p) -> gx
+
+and, for local response normalisation across channels with its `LRNParams` q (s = k + alpha W(x^2), see params.py):
+
+    lrn_forward(x, q)                    -> y = x s^-beta
+    lrn_grad_input(gy, x, q)             -> gx = gy s^-beta - 2 alpha beta x W'(gy x s^(-beta - 1))
+    window_sum(x, reach)                 -> W(x): the sum of the channels c - reach[0] ... c + reach[1]; W' is the
+                                            same with reach reversed
+
+Arrays may have any strides; y and gx come back with channels-last strides, except those of a layer norm that does not
+take C x H x W together, which are contiguous. float32 statistics are accumulated in float64.
+"""
+from importlib import import_module
+
+from .params import LRNParams, NormParams, batch_groups, channel_groups, layer_groups, lrn_params
+
+__all__ = [
+    "TABLE", "LRNParams", "NormParams", "batch_groups", "channel_groups", "layer_groups", "lookup", "lrn_params",
+]
+
+# (algorithm, device) -> module of this package, imported on first use
+TABLE = {
+    ("reference", "cpu"): "reference",
+    ("fused", "cpu"): "fused_cpu",
+}
+
+
+def lookup(device, algorithm="fused"):
+    """The module that normalises on `device`. Raises ValueError for a row the table does not have."""
+    if (algorithm, device) not in TABLE:
+        names = ", ".join(repr(name) for name, where in TABLE if where == device)
+        raise ValueError(f"normalisation: no algorithm {algorithm!r} on {device}; there is {names}")
+    return import_module("." + TABLE[algorithm, device], __name__)

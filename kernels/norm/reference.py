@@ -1,0 +1,91 @@
+"""Normalisation as its definitions read: NumPy's mean and variance, in float64. Slow on purpose, to compare with."""
+import numpy as np
+
+
+def statistics(x, p):
+    """The mean and the biased variance of each group, float64, shape p.stats."""
+    v = x.reshape(p.view).astype(np.float64)
+    if x.size == 0:
+        return np.zeros(p.stats), np.zeros(p.stats)
+    return v.mean(p.dims, keepdims=True), v.var(p.dims, keepdims=True)
+
+
+def forward(x, mean, rstd, w, b, p):
+    """y = xhat w + b."""
+    return result(normalised(x, mean, rstd, p) * factor(w, p) + (0 if b is None else b.reshape(p.affine)), x, p)
+
+
+def grad_sums(gy, x, mean, rstd, w, p):
+    """The sums of gy w and gy w xhat over each group, and those of gy and gy xhat over all that share a weight."""
+    xhat = normalised(x, mean, rstd, p)
+    gy = gy.astype(np.float64)
+    groups = [(t * factor(w, p)).reshape(p.view).sum(p.dims, keepdims=True) for t in (gy, gy * xhat)]
+    full = (1,) * (gy.ndim - len(p.affine)) + p.affine
+    shared = tuple(i for i, n in enumerate(full) if n == 1)
+    affine = [t.sum(shared).reshape(p.affine) for t in (gy, gy * xhat)]
+    return np.stack(groups), np.stack(affine)
+
+
+def grad_input(gy, x, mean, rstd, w, groups, p):
+    """gx = rstd (u - mean(u) - xhat mean(u xhat)) with u = gy w; the sums behind the means are in `groups`."""
+    u, xhat = (t.reshape(p.view) for t in (gy * factor(w, p), normalised(x, mean, rstd, p)))
+    mean_u, mean_uxhat = groups / max(p.count, 1)
+    return result((rstd * (u - mean_u - xhat * mean_uxhat)).reshape(x.shape), x, p)
+
+
+def normalised(x, mean, rstd, p):
+    """xhat, in x's shape and float64."""
+    return ((x.reshape(p.view).astype(np.float64) - mean) * rstd).reshape(x.shape)
+
+
+def factor(w, p):
+    """The weight, ready to broadcast with x."""
+    return 1.0 if w is None else w.reshape(p.affine).astype(np.float64)
+
+
+def result(y, x, p):
+    """y in x's dtype and in the order in which the other rows store it."""
+    y = np.ascontiguousarray(y.transpose(p.order), x.dtype)
+    return y.transpose(np.argsort(p.order))
+
+
+# --- local response normalisation
+
+
+def lrn_forward(x, q):
+    """y = x s^-beta, s = k + alpha (sum of x^2 over the window of channels)."""
+    return last(x * scales(x, q) ** -q.beta, x.dtype)
+
+
+def lrn_grad_input(gy, x, q):
+    """gx: each y depends on its own x and, through s, on every x of its window."""
+    s = scales(x, q)
+    gx = gy * s**-q.beta
+    for c in range(x.shape[1]):
+        for i in window(c, x.shape[1], q.reach):  # ds_c / dx_i = 2 alpha x_i
+            gx[:, i] += gy[:, c] * x[:, c] * (-q.beta) * s[:, c] ** (-q.beta - 1) * 2 * q.alpha * x[:, i]
+    return last(gx, x.dtype)
+
+
+def window_sum(x, reach):
+    """The sum over the window of each channel."""
+    y = np.zeros(x.shape, np.float64)
+    for c in range(x.shape[1]):
+        for i in window(c, x.shape[1], reach):
+            y[:, c] += x[:, i]
+    return last(y, x.dtype)
+
+
+def window(c, channels, reach):
+    """The channels in the window of channel c."""
+    return range(max(c - reach[0], 0), min(c + reach[1] + 1, channels))
+
+
+def scales(x, q):
+    """s, in float64."""
+    return q.k + q.alpha * window_sum(x.astype(np.float64) ** 2, q.reach)
+
+
+def last(y, dtype):
+    """y in channels-last order and this dtype."""
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(y, 1, -1), dtype), -1, 1)
