@@ -177,6 +177,13 @@ def test_half_precision_becomes_float32(tmp_path, dtype, values):
     assert x.shape == (2, 3)
 
 
+@pytest.mark.parametrize("path", [True, 0, 1.5, None, {}])
+def test_what_is_no_path_is_refused_and_no_open_file_is_touched(path):
+    with pytest.raises(TypeError, match="expected str, bytes or os.PathLike object, not " + type(path).__name__):
+        mg.load(path)
+    os.fstat(1)  # True, as a number, is standard output
+
+
 def test_a_file_with_metadata_is_read(tmp_path):
     safetensors.numpy.save_file({"x": GRID}, tmp_path / "x", metadata={"format": "pt"})
     assert list(mg.load(tmp_path / "x")) == ["x"]

@@ -44,9 +44,9 @@ def load(path):
 
     Raises ValueError, naming the path, for any other file, one that is damaged or encrypted, a pickle that wants to
     call or hold anything else (whole models, for instance), and numbers of a type that Tensors do not have; OSError
-    if the file cannot be read.
+    if the file cannot be read; TypeError for what is no path (a number would be an open file's, True standard output).
     """
-    with open(path, "rb") as file:
+    with open(os.fspath(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         head = file.read(512)
         file.seek(0)
