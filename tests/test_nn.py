@@ -327,6 +327,12 @@ def test_load_state_dict_lists_everything_that_does_not_fit_and_copies_nothing()
         np.testing.assert_array_equal(t.numpy(), before[name])
 
 
+@pytest.mark.parametrize("state", [None, [], nn.Linear(2, 3)])
+def test_load_state_dict_takes_mappings_only(state):
+    with pytest.raises(TypeError, match=f"Linear.load_state_dict: expected a dict, got a {type(state).__name__}"):
+        nn.Linear(2, 3).load_state_dict(state, strict=False)
+
+
 def test_load_state_dict_not_strict_returns_what_did_not_match():
     block = Block()
     result = block.load_state_dict({"scale": mg.full((1,), 4.0), "ghost": mg.ones(1)}, strict=False)

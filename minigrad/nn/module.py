@@ -1,4 +1,5 @@
 """Module: what has parameters, submodules and a forward pass. Semantics and names are PyTorch's."""
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..hooks import RemovableHandle
@@ -261,8 +262,11 @@ class Module:
 
         Nothing is copied unless everything fits: with strict, missing and unexpected names, and in any case wrong
         shapes, raise RuntimeError listing them all. Entries that a module calls optional (`optional_state`) may be
-        missing, and then keep their values. Returns (missing_keys, unexpected_keys).
+        missing, and then keep their values. Returns (missing_keys, unexpected_keys). Raises TypeError for what is no
+        mapping of names.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"{type(self).__name__}.load_state_dict: expected a dict, got a {type(state).__name__}")
         own = self.state_dict()
         optional = {f"{name}.{key}" if name else key for name, m in self.named_modules() for key in m.optional_state}
         missing = [name for name in own if name not in state and name not in optional]
