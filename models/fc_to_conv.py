@@ -10,7 +10,11 @@ import math
 
 from minigrad import nn
 
-ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.Dropout, nn.Identity)  # what may stand between the linear layers
+ELEMENTWISE = (  # what may stand between the linear layers; PReLU has a slope a channel, which stays dimension 1
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SiLU, nn.Hardtanh, nn.Softplus, nn.Tanh, nn.Sigmoid,
+    nn.Dropout, nn.Identity,
+)
+ADAPTIVE = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 
 
 def fc_to_conv(net):
@@ -33,7 +37,7 @@ def fc_to_conv(net):
     side = _check([m for _, m in body], [m for _, m in head])
     for name, m in leaves:
         new = m
-        if isinstance(m, (nn.Flatten, nn.AdaptiveAvgPool2d)):
+        if isinstance(m, (nn.Flatten, *ADAPTIVE)):
             new = nn.Identity()
         elif isinstance(m, nn.Linear):
             new, side = _convolution(m, side), 1
@@ -55,7 +59,7 @@ def _check(body, head):
     if not convolutions or not linear or any(isinstance(m, nn.Linear) for m in body):
         raise _unfit("the network must be convolutions, a Flatten and linear layers, in this order")
     for m in body:
-        if isinstance(m, nn.GlobalAvgPool2d) or (isinstance(m, nn.AdaptiveAvgPool2d) and m.output_size in (1, (1, 1))):
+        if isinstance(m, nn.GlobalAvgPool2d) or (isinstance(m, ADAPTIVE) and m.output_size in (1, (1, 1))):
             raise _unfit(f"the network pools whole maps ({m}), and takes images of any size as it is")
     for m in reversed(head):
         if not isinstance(m, (nn.Linear, nn.BatchNorm1d, *ELEMENTWISE)):

@@ -105,6 +105,21 @@ def test_modes_frozen_parameters_missing_biases_and_dtypes_are_kept():
     assert [m.training for m in convolutional] == [True, True, True, False]
 
 
+@pytest.mark.parametrize("activation", [
+    nn.ReLU6, nn.LeakyReLU, lambda: nn.PReLU(5), nn.ELU, nn.SiLU, nn.Hardtanh, nn.Softplus,
+])
+def test_any_elementwise_activation_may_stand_between_the_linear_layers(activation):
+    mg.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.AdaptiveMaxPool2d(2), nn.Flatten(), nn.Linear(8, 5), activation(), nn.Linear(5, 3)
+    )
+    if isinstance(net[4], nn.PReLU):
+        net[4].weight.detach().copy_(np.arange(5) / 4)
+    convolutional, x = fc_to_conv(net), mg.randn(2, 1, 4, 4)
+    np.testing.assert_allclose(convolutional(x).detach().numpy()[:, :, 0, 0], net(x).detach().numpy(), atol=1e-6)
+    assert convolutional(mg.randn(2, 1, 7, 5)).shape == (2, 3, 4, 2)
+
+
 def test_another_copy_of_a_converted_network_is_refused_like_other_networks():
     _, convolutional, _ = pair("convnet")
     with pytest.raises(ValueError, match="fc_to_conv: it has 0 Flatten layers"):
