@@ -87,6 +87,10 @@ class Subsampling(nn.Module):
         total = F.avg_pool2d(x, 2) * 4.0
         return total * self.weight.reshape(1, -1, 1, 1) + self.bias.reshape(1, -1, 1, 1)
 
+    def multiplications(self, input_shape, output_shape):
+        """One a value, for one image; shapes C x H x W. Asked by `inspect.summary`."""
+        return math.prod(output_shape)
+
     def extra_repr(self):
         return str(self.channels)
 
@@ -121,6 +125,10 @@ class PartialConv2d(nn.Module):
     def forward(self, x):
         none = mg.zeros(1, self.kernel_size, self.kernel_size, dtype=self.weight.dtype)
         return F.conv2d(x, mg.cat([self.weight, none])[self.place], self.bias)
+
+    def multiplications(self, input_shape, output_shape):
+        """Those of the connections that there are, for one image; shapes C x H x W. Asked by `inspect.summary`."""
+        return math.prod(output_shape[1:]) * self.weight.numel()
 
     def extra_repr(self):
         return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, kernels={len(self.weight)}"

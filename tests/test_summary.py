@@ -59,6 +59,33 @@ def test_multiplications_are_counted_as_the_loops_would_do_them():
     assert [r.multiplications for r in rows] == [6 * 4 * 5 * 2 * 3 * 2, 0, 6 * 4 * 5 * 2 * 3 * 3, 0, 168 * 5]
 
 
+def test_lenet5_of_1998_multiplies_as_often_as_it_has_connections():
+    """Section II.B counts them: 122,304 in C1, 151,600 in C3 and 48,120 in C5, one of them a bias for each value."""
+    rows = {r.name: r.multiplications for r in inspect.summary(models.lenet5(), (1, 32, 32)) if r.multiplications}
+    assert rows == {
+        "c1": 122_304 - 6 * 28 * 28, "s2": 6 * 14 * 14, "c3": 151_600 - 16 * 10 * 10, "s4": 16 * 5 * 5,
+        "c5": 48_120 - 120, "f6": 10_164 - 84,
+    }
+
+
+class Scaled(nn.Module):
+    """Has submodules and a parameter of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.scale = nn.Conv2d(2, 3, 1), nn.Parameter(mg.ones(3, 1, 1))
+
+    def forward(self, x):
+        return self.conv(x) * self.scale
+
+
+def test_parameters_beside_submodules_have_a_row():
+    rows = inspect.summary(nn.Sequential(Scaled(), nn.ReLU()), (2, 4, 4))
+    assert [(r.name, r.kind, r.output_shape, r.parameters) for r in rows] == [
+        ("0.conv", "Conv2d", (3, 4, 4), 9), ("0", "Scaled", (3, 4, 4), 3), ("1", "ReLU", (3, 4, 4), 0),
+    ]
+
+
 def test_a_layer_that_runs_twice_has_two_rows_and_its_parameters_count_once():
     layer = nn.Linear(4, 4)
     tied = nn.Linear(4, 4, bias=False)
@@ -76,7 +103,7 @@ def test_what_runs_only_in_training_has_a_line_of_its_own():
     model = models.create("googlenet_2014", init=False)
     text = inspect.format_summary(inspect.summary(model, (3, 224, 224)), count(model))
     unseen, _, total = text.splitlines()[-3:]
-    assert unseen.split() == ["(not", "run", "in", "evaluation)", f"{13_378_280 - 6_998_552:,}"]
+    assert unseen.split() == ["(in", "no", "layer", "that", "ran)", f"{13_378_280 - 6_998_552:,}"]
     assert total.split()[:2] == ["total", "13,378,280"]
 
 

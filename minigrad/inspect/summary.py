@@ -25,13 +25,14 @@ def summary(module, input_shape):
     """The layers (modules without submodules) in the order in which they run on one input, as a list of Rows.
 
     input_shape: C x H x W. Runs in evaluation mode; what runs only in training (auxiliary heads) has no row. A layer
-    that runs twice has two rows; parameters count once. Of a layer with several outputs the first is shown.
+    that runs twice has two rows; parameters count once. Of a layer with several outputs the first is shown. A module
+    with submodules and parameters of its own has a row for these, after those of its submodules.
     """
     rows, counted, handles = [], set(), []
 
     def record(name):
         def hook(layer, inputs, output):
-            new = [p for p in layer.parameters() if id(p) not in counted]
+            new = [p for p in layer._parameters.values() if p is not None and id(p) not in counted]
             counted.update(map(id, new))
             shape = (output[0] if isinstance(output, tuple) else output).shape[1:]
             count = multiplications(layer, inputs[0].shape[1:], shape)
@@ -40,7 +41,7 @@ def summary(module, input_shape):
         return hook
 
     for name, layer in module.named_modules():
-        if not list(layer.children()):
+        if layer._parameters or not list(layer.children()):
             handles.append(layer.register_forward_hook(record(name or type(layer).__name__)))
     modes = [(m, m.training) for m in module.modules()]
     try:
@@ -55,7 +56,12 @@ def summary(module, input_shape):
 
 
 def multiplications(layer, input_shape, output_shape):
-    """How often a layer multiplies an activation with a weight, for one image: the papers' "multiply-adds"."""
+    """How often a layer multiplies an activation with a weight, for one image: the papers' "multiply-adds".
+
+    A layer of another kind says it itself, in a method of that name: multiplications(input_shape, output_shape).
+    """
+    if hasattr(layer, "multiplications"):
+        return layer.multiplications(input_shape, output_shape)
     weight = getattr(layer, "weight", None)
     if isinstance(layer, (nn.Conv2d, nn.Conv1d, nn.Linear)):
         return math.prod(output_shape) * math.prod(weight.shape[1:])
@@ -72,7 +78,7 @@ def format_summary(rows, total):
         cells.append((r.name, r.kind, shape, f"{r.parameters:,}", f"{r.multiplications:,}"))
     unseen = total - sum(r.parameters for r in rows)
     if unseen:
-        cells.append(("(not run in evaluation)", "", "", f"{unseen:,}", ""))
+        cells.append(("(in no layer that ran)", "", "", f"{unseen:,}", ""))
     cells.append(("total", "", "", f"{total:,}", f"{sum(r.multiplications for r in rows):,}"))
     widths = [max(len(row[i]) for row in cells) for i in range(5)]
     lines = ["  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
