@@ -61,7 +61,8 @@ def parser():
     train.add_argument("--shift", type=at_least(0), default=2, help="move training images by up to so many pixels")
     train.add_argument("--seed", type=at_least(0), default=0, help="same seed, same bits")
     train.add_argument("--out", metavar="DIR", help="the run folder; runs/MODEL-DATASET-NUMBER if left out")
-    train.add_argument("--algorithm", default="auto", help="convolution algorithm: auto, direct, im2col or reference")
+    train.add_argument("--algorithm", default="auto", help="convolution algorithm: auto, direct, im2col, "
+                       "or reference (plain loops to compare with, far too slow for whole networks)")
     train.add_argument("--device", default="cpu", help="cpu")
     train.set_defaults(run=run_train)
 
@@ -128,7 +129,9 @@ def run_train(options):
             raise ValueError("--out needs the name of a folder")
         train_set, test_set = (data.load(options.dataset, options.data_root, part, size) for part in (True, False))
         images, labels = train_set.arrays
-        model = models.create(options.model, num_classes=int(labels.max()) + 1, in_channels=images.shape[1])
+        classes = int(labels.max()) + 1
+        model = models.create(options.model, num_classes=classes, in_channels=images.shape[1])
+        check_scores(options.model, model, images.shape[1:], classes)
         folder = make_run_folder(options)
     rate = options.lr or OPTIMIZERS[options.optimizer]
     momentum = {"momentum": 0.9} if options.optimizer == "sgd" else {}
@@ -156,7 +159,7 @@ def run_train(options):
 
         try:
             train.fit(model, Counted(batches, bar), test_batches, optimizer, options.epochs, report)
-        except FloatingPointError as error:
+        except (FloatingPointError, ValueError) as error:  # ValueError: one image left over for a batch norm, say
             bar.write(f"minigrad train: stopped: {error}", file=sys.stderr)
             return 1
     plot_run(folder, history, f"{options.model} on {options.dataset}, seed {options.seed}")
@@ -174,6 +177,17 @@ class Counted:
         for batch in self.loader:
             yield batch
             self.bar.update()
+
+
+def check_scores(name, model, image_shape, classes):
+    """ValueError unless a network gives a score for each class."""
+    from . import creation, modes
+
+    with modes.no_grad():
+        shape = model.eval()(creation.zeros(0, *image_shape)).shape[1:]
+    if shape != (classes,):
+        maps = "x".join(map(str, shape))
+        raise ValueError(f"{name} gives {maps} values for an image, not {classes} scores; it is a block, not a network")
 
 
 def make_run_folder(options):

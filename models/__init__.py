@@ -43,7 +43,7 @@ def list():
 def entry(name):
     """The catalogue's Model. Raises ValueError, naming the nearest ones, for an unknown name."""
     if name not in CATALOGUE:
-        near = get_close_matches(str(name), CATALOGUE, 5, 0.5) or CATALOGUE
+        near = get_close_matches(str(name).lower(), CATALOGUE, 5, 0.5) or CATALOGUE
         raise ValueError(f"unknown model {name!r}; there is {', '.join(near)}{' ...' if near is not CATALOGUE else ''}")
     return CATALOGUE[name]
 

@@ -129,6 +129,7 @@ def test_gradcheck_prints_a_table_and_fails_with_exit_code_1(capsys, monkeypatch
         (("train", "--seed", "-1"), "--seed: must be >= 0"),
         (("train", "--optimizer", "guess"), "invalid choice: 'guess'"),
         (("train", "--model", "x"), "unknown model 'x'; there is convnet, lenet5"),
+        (("train", "--model", "inception_block_naive"), "gives 417x28x28 values for an image, not 10 scores"),
         (("train", "--dataset", "x"), "unknown dataset 'x'; there is digits, mnist"),
         (("train", "--dataset", "mnist"), "give --data-root"),
         (("train", "--dataset", "mnist", "--data-root", "/nowhere"), "no train-images-idx3-ubyte.gz"),
@@ -140,6 +141,7 @@ def test_gradcheck_prints_a_table_and_fails_with_exit_code_1(capsys, monkeypatch
         (("train", "--shift", "32"), "--shift 32 moves images of 32 pixels out of sight"),
         (("train", "--out", "/dev/null/run"), "/dev/null/run: Not a directory"),
         (("summary", "x"), "unknown model 'x'"),
+        (("summary", "VGG-16"), "unknown model 'VGG-16'; there is vgg16"),
         (("gradcheck", "x?"), "no operation or layer is called x?"),
     ],
 )
@@ -152,6 +154,15 @@ def test_a_mistake_is_one_line_and_exit_code_2(capsys, arguments, message):
 def test_a_loss_that_is_not_finite_stops_with_a_reason(capsys, tmp_path):
     code, _, err = run(capsys, "train", "--model", "convnet", "--optimizer", "sgd", "--lr", "1e30", "--out", tmp_path)
     assert code == 1 and "the loss became" in err
+
+
+def test_a_batch_that_the_network_refuses_stops_with_a_reason(capsys, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise ValueError("BatchNorm1d: one value a channel")
+
+    monkeypatch.setattr(mg.train, "train_epoch", refuse)
+    code, _, err = run(capsys, "train", "--model", "convnet", "--out", tmp_path)
+    assert code == 1 and err.splitlines()[-1] == "minigrad train: stopped: BatchNorm1d: one value a channel"
 
 
 def test_python_m_minigrad_is_the_same_command(tmp_path):
