@@ -2,6 +2,7 @@
 import json
 import os
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -175,6 +176,12 @@ def test_half_precision_becomes_float32(tmp_path, dtype, values):
     assert x.dtype == mg.float32
     assert x.numpy().tobytes() == wide.tobytes()
     assert x.shape == (2, 3)
+
+
+@pytest.mark.parametrize("kind", [str, os.fsencode, Path])
+def test_a_path_may_be_of_any_kind(tmp_path, kind):
+    mg.save({"x": mg.ones(2)}, tmp_path / "x.safetensors")
+    assert mg.load(kind(tmp_path / "x.safetensors"))["x"].tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("path", [True, 0, 1.5, None, {}])

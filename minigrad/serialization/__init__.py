@@ -46,7 +46,7 @@ def load(path):
     call or hold anything else (whole models, for instance), and numbers of a type that Tensors do not have; OSError
     if the file cannot be read; TypeError for what is no path (a number would be an open file's, True standard output).
     """
-    with open(os.fspath(path), "rb") as file:
+    with open(os.fsdecode(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         head = file.read(512)
         file.seek(0)
