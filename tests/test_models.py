@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from whole_networks import check_gradients
 
 import minigrad as mg
 from minigrad import models, nn
@@ -126,6 +127,12 @@ def falls(model, batch_loss, before, squares):
             if batch_loss().item() < before - 0.25 * step * squares:
                 return True
     return False
+
+
+@pytest.mark.parametrize("name", ["convnet", "convnet_allconv", "lenet5_modern"])
+def test_the_small_networks_have_the_gradients_of_finite_differences(name):
+    mg.manual_seed(0)
+    check_gradients(models.create(name), (1, *models.entry(name).input_shape))
 
 
 @pytest.mark.parametrize("name", TORCHVISION)
