@@ -128,8 +128,8 @@ def run_train(options):
         if options.out == "":
             raise ValueError("--out needs the name of a folder")
         train_set, test_set = (data.load(options.dataset, options.data_root, part, size) for part in (True, False))
-        images, labels = train_set.arrays
-        classes = int(labels.max()) + 1
+        images, _ = train_set.arrays
+        classes = 1 + max(int(part.arrays[1].max()) for part in (train_set, test_set))
         model = models.create(options.model, num_classes=classes, in_channels=images.shape[1])
         check_scores(options.model, model, images.shape[1:], classes)
         folder = make_run_folder(options)

@@ -85,6 +85,17 @@ def test_training_on_mnist_files(capsys, tmp_path):
     assert code == 0 and "40 training images, 10 test images" in out
 
 
+def test_a_class_that_only_the_test_images_have_gets_a_score_too(capsys, tmp_path):
+    for part, labels in (("train", [0, 1, 2, 0]), ("t10k", [0, 9])):
+        write_idx(tmp_path / f"{part}-images-idx3-ubyte", np.zeros((len(labels), 28, 28)))
+        write_idx(tmp_path / f"{part}-labels-idx1-ubyte", np.array(labels))
+    code, out, err = run(
+        capsys, "train", "--model", "convnet", "--dataset", "mnist", "--data-root", tmp_path, "--epochs", 1,
+        "--out", tmp_path / "run",
+    )
+    assert code == 0 and "convnet (4,266 parameters)" in out, err
+
+
 def test_models_lists_every_model(capsys):
     code, out, _ = run(capsys, "models")
     assert code == 0
