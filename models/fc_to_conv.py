@@ -62,6 +62,8 @@ def _check(body, head):
         if isinstance(m, nn.GlobalAvgPool2d) or (isinstance(m, ADAPTIVE) and m.output_size in (1, (1, 1))):
             raise _unfit(f"the network pools whole maps ({m}), and takes images of any size as it is")
     for m in reversed(head):
+        if isinstance(m, nn.Softmax) and m.dim == 1:  # LogSoftmax is one too; the classes stay dimension 1
+            continue
         if not isinstance(m, (nn.Linear, nn.BatchNorm1d, *ELEMENTWISE)):
             raise _unfit(f"{m} after the Flatten has no convolutional form")
     inputs, channels = linear[0].in_features, convolutions[-1].out_channels

@@ -120,6 +120,18 @@ def test_any_elementwise_activation_may_stand_between_the_linear_layers(activati
     assert convolutional(mg.randn(2, 1, 7, 5)).shape == (2, 3, 4, 2)
 
 
+@pytest.mark.parametrize("last", [nn.Softmax, nn.LogSoftmax])
+def test_probabilities_are_taken_over_the_classes_at_every_place(last):
+    mg.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3), last(1))
+    x = mg.randn(2, 1, 5, 4)
+    scores = fc_to_conv(net)(x).detach().numpy()
+    np.testing.assert_allclose(scores[:, :, 1, 0], net(x[:, :, 1:]).detach().numpy(), atol=1e-6)
+    net[3] = last(-1)
+    with pytest.raises(ValueError, match=r"Softmax\(dim=-1\) after the Flatten has no convolutional form"):
+        fc_to_conv(net)
+
+
 def test_another_copy_of_a_converted_network_is_refused_like_other_networks():
     _, convolutional, _ = pair("convnet")
     with pytest.raises(ValueError, match="fc_to_conv: it has 0 Flatten layers"):
