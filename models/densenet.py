@@ -63,7 +63,7 @@ def transition(in_channels, out_channels):
 def densenet(
     num_classes=1000, in_channels=3, layers=(6, 12, 24, 16), growth_rate=32, width=64, bn_size=4, drop_rate=0.0,
 ):
-    """in_channels x H x W images -> num_classes scores. H and W: at least 32 for four blocks.
+    """in_channels x H x W images -> num_classes scores. H and W: at least 29 for four blocks.
 
     layers: the number of layers of each block. growth_rate: k, the maps that each adds. width: maps before the first
     block. bn_size: maps of a bottleneck / k. drop_rate: probability of dropout in each layer.

@@ -104,7 +104,7 @@ class InceptionV3(Trunk):
 
     transform_input: the images are normalised by ImageNet's mean and std, the weights expect 0.5 and 0.5. dropout:
     before the last layer. width: factor for all channels. blocks: {name: branches}; the head reads the last one named
-    Mixed_6. Images are at least 75x75, in training with the head 299x299 or little less. Raises ValueError for a head
+    Mixed_6. Images are at least 75x75, in training with the head at least 299x299. Raises ValueError for a head
     without a block to read.
     """
 

@@ -163,3 +163,10 @@ def test_older_names_of_published_files_become_the_newer_ones(tmp_path):
     loaded = models.create("densenet121", weights=tmp_path / "older.safetensors", **SMALL)
     x = mg.randn(2, 3, 16, 16)
     assert loaded.eval()(x).tolist() == net.eval()(x).tolist()
+
+
+def test_four_blocks_need_images_of_29_pixels():
+    net = models.create("densenet121", init=False).eval()
+    assert net(mg.zeros(0, 3, 29, 29)).shape == (0, 1000)
+    with pytest.raises(ValueError, match="AvgPool2d: kernel 2x2"):
+        net(mg.zeros(0, 3, 28, 29))

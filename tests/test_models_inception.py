@@ -162,6 +162,16 @@ def test_heads_see_4x4_and_5x5_maps_at_the_paper_s_image_size(name):
     assert pooled == ([(4, 4)] * 2 if name == "googlenet_2014" else [(5, 5)])
 
 
+def test_the_head_of_inception_v3_needs_images_of_299_pixels_in_training_and_the_rest_of_it_75():
+    net = models.create("inception_v3", width=0.05, num_classes=4)
+    assert net(mg.zeros(2, 3, 299, 299)).aux_logits.shape == (2, 4)
+    with pytest.raises(ValueError, match="kernel 5x5"):
+        net(mg.zeros(2, 3, 298, 299))
+    assert net.eval()(mg.zeros(0, 3, 75, 75)).shape == (0, 4)
+    with pytest.raises(ValueError, match="kernel 3x3"):
+        net(mg.zeros(0, 3, 74, 75))
+
+
 def test_the_head_of_inception_v3_reads_the_last_17x17_block():
     net = models.create("inception_v3", init=False)
     assert net.heads == {"Mixed_6e": "AuxLogits"}
