@@ -11,6 +11,7 @@ has "79x less parameters" than SegNet's 29.46 M). Deviations from the paper:
 - what the paper leaves open is as in its authors' Torch7 code: a bottleneck reduces to a fourth of the maps it puts
   out, the initial block ends with batch norm and PReLU over all of its 16 maps, batch norm has eps = 0.001, the 5x1
   convolution has no bias, the 1x5 one and all 3x3 ones do;
+- 5x1 is read as height x width: the first of the two is high, in the code it is wide;
 - spatial dropout scales what it keeps by 1 / (1 - p) in training, instead of everything by 1 - p in evaluation;
 - weights start as PyTorch's do; the paper does not say how.
 """
