@@ -5,7 +5,8 @@ on learning", 2016 (arXiv:1602.07261): figure 9 for the whole, figures 3 to 8 fo
 the widths of the first reduction. 42,679,816 parameters, every convolution with batch normalisation (eps 0.001).
 
 Chosen where the paper leaves it open, as in the authors' published code: averages at the border do not count the
-padding, and the order of rows and columns in the branches with both. Initial weights are He's, which the code has not.
+padding, and the order of rows and columns in the branches with both. Initial weights are He's, which the code has not;
+its auxiliary head on the 17x17 maps, which the paper does not show, is left out.
 """
 
 from .catalogue import Model

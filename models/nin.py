@@ -15,6 +15,8 @@ sizes rounded up and the one dropout before the last block are those of the auth
 nin_imagenet_bn, the batch-normalised one in the comparison of Canziani, Paszke and Culurciello 2016, "An analysis of
 deep neural network models for practical applications", normalises after every convolution, before its ReLU; the
 convolutions keep their biases, and their initial weights are He's. 7,605,688 parameters: twice 5,256 channels more.
+A published one of that time, ninbn of Torch's imagenet-multiGPU, differs from it: the first
+convolution padded by 5 and the poolings by 1, no dropout, 1024 averaged maps and a linear layer at the end, eps 0.001.
 
 In all of them a ReLU follows the last convolution too, so that no score is negative.
 """
