@@ -181,6 +181,17 @@ def test_local_response_normalisation_equals_the_reference(row, shape, size, bet
         assert actual.transpose(0, 2, 3, 1).flags.c_contiguous
 
 
+@pytest.mark.parametrize("size", [1e-15, 1e15])
+@pytest.mark.parametrize("row", ROWS)
+def test_local_response_normalisation_neither_overflows_nor_underflows_on_the_way(row, size):
+    module, q = norm.lookup(row[1], row[0]), norm.lrn_params(3, 3.0, 0.75, 0.0)
+    x, gy = random(2, 4, 3) * size, random(2, 4, 3, seed=1)
+    y = module.lrn_forward(x.astype("float32"), q)
+    np.testing.assert_allclose(y, reference.lrn_forward(x, q), rtol=1e-5)
+    gx, wanted = module.lrn_grad_input(gy.astype("float32"), x.astype("float32"), q), reference.lrn_grad_input(gy, x, q)
+    np.testing.assert_allclose(gx / abs(wanted).max(), wanted / abs(wanted).max(), atol=1e-5)
+
+
 @pytest.mark.parametrize("row", ROWS)
 def test_the_window_of_channels_by_hand(row):
     x = np.array([1.0, 10.0, 100.0, 1000.0]).reshape(1, 4, 1)

@@ -55,7 +55,7 @@ def _forward(x, y, reach, alpha, beta, k):
         if beta == 0.75:  # the papers' and PyTorch's default, without a call for each power
             for c in range(C):
                 t = k + alpha * s[c]
-                y[m, c] = x[m, c] / np.sqrt(t * np.sqrt(t))
+                y[m, c] = x[m, c] / (np.sqrt(t) * np.sqrt(np.sqrt(t)))
         else:
             for c in range(C):
                 y[m, c] = x[m, c] * (k + alpha * s[c]) ** -beta
@@ -73,7 +73,7 @@ def _grad_input(gy, x, gx, reach, alpha, beta, k):
         if beta == 0.75:
             for c in range(C):
                 t = k + alpha * s[c]
-                gx[m, c] = gy[m, c] / np.sqrt(t * np.sqrt(t))
+                gx[m, c] = gy[m, c] / (np.sqrt(t) * np.sqrt(np.sqrt(t)))
                 u[c] = gx[m, c] * x[m, c] / t
         else:
             for c in range(C):
