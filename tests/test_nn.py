@@ -306,6 +306,18 @@ def test_load_state_dict_copies_tensors_and_arrays():
     assert (target.second.weight.detach().numpy() == 9).all()
 
 
+def test_a_shared_module_is_in_the_state_under_all_of_its_names():
+    layer, norm = nn.Linear(2, 2), nn.BatchNorm1d(2)
+    net = nn.Sequential(layer, norm, layer, norm)
+    state = net.state_dict()
+    assert [name for name in state if "weight" in name] == ["0.weight", "1.weight", "2.weight", "3.weight"]
+    assert names(net.named_modules()) == ["", "0", "1"]
+    written = {name: t.numpy() + 1 for name, t in state.items() if "num_batches" not in name}
+    expected = written["0.weight"].copy()
+    assert net.load_state_dict(written) == ([], [])
+    np.testing.assert_array_equal(layer.weight.detach().numpy(), expected)
+
+
 def test_load_state_dict_lists_everything_that_does_not_fit_and_copies_nothing():
     block = Block()
     before = {name: t.numpy().copy() for name, t in block.state_dict().items()}

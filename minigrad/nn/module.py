@@ -141,12 +141,12 @@ class Module:
 
     # --- what is inside
 
-    def named_modules(self, prefix=""):
-        """(name, module) of this module and all below, each once, parents first."""
+    def named_modules(self, prefix="", remove_duplicate=True):
+        """(name, module) of this module and all below, parents first; each once, or else under all of its names."""
         seen = set()
 
         def walk(module, name):
-            if id(module) not in seen:
+            if not remove_duplicate or id(module) not in seen:
                 seen.add(id(module))
                 yield name, module
                 for key, child in module._modules.items():
@@ -249,9 +249,12 @@ class Module:
     # --- state
 
     def state_dict(self):
-        """{name: Tensor} of all parameters and buffers; the Tensors share the module's memory."""
+        """{name: Tensor} of all parameters and buffers; the Tensors share the module's memory.
+
+        What is shared inside the module has an entry for each of its names.
+        """
         state = {}
-        for name, module in self.named_modules():
+        for name, module in self.named_modules(remove_duplicate=False):
             for key, tensor in (*module._parameters.items(), *module._buffers.items()):
                 if tensor is not None:
                     state[f"{name}.{key}" if name else key] = tensor.detach()
@@ -268,7 +271,8 @@ class Module:
         if not isinstance(state, Mapping):
             raise TypeError(f"{type(self).__name__}.load_state_dict: expected a dict, got a {type(state).__name__}")
         own = self.state_dict()
-        optional = {f"{name}.{key}" if name else key for name, m in self.named_modules() for key in m.optional_state}
+        modules = self.named_modules(remove_duplicate=False)
+        optional = {f"{name}.{key}" if name else key for name, m in modules for key in m.optional_state}
         missing = [name for name in own if name not in state and name not in optional]
         unexpected = [name for name in state if name not in own]
         found = {name: as_tensor(state[name]) for name in own if name in state}
