@@ -53,7 +53,11 @@ def test_an_empty_batch_is_a_batch_also_backwards(make, printed):
     assert all(p.grad.tolist() == [0.0] * len(p) for p in layer.parameters())
 
 
-@pytest.mark.parametrize("function", [mg.relu, mg.leaky_relu, mg.elu, mg.silu, mg.hardtanh, mg.relu6])
+@pytest.mark.parametrize("function", [
+    mg.relu, mg.leaky_relu, mg.elu, mg.silu, mg.hardtanh, mg.relu6,
+    lambda x, **options: mg.dropout(x, 0.0, **options),
+    lambda x, **options: mg.dropout2d(x.reshape(1, 3, 1, 1), 0.5, False, **options).reshape(3),
+])
 def test_inplace_is_accepted_and_changes_nothing(function):
     x = mg.tensor([-2.0, 0.5, 7.0])
     assert function(x, inplace=True).tolist() == function(x).tolist()
@@ -90,8 +94,8 @@ def test_prelu_names_a_weight_that_does_not_fit(x_shape, factors, message):
     (lambda: F.hardtanh(mg.ones(1), 2.0, 1.0), "hardtanh: min_val must not be above max_val, got 2.0 and 1.0"),
     (lambda: nn.Softmax(), "Softmax: dim is needed, got None"),
     (lambda: nn.LogSoftmax(), "LogSoftmax: dim is needed, got None"),
-    (lambda: F.softmax(mg.ones(2, 2), None), "need a dimension, got dim=None"),
-    (lambda: F.log_softmax(mg.ones(2, 2), None), "need a dimension, got dim=None"),
+    (lambda: F.softmax(mg.ones(2, 2)), "need a dimension, got dim=None"),
+    (lambda: mg.ones(2, 2).log_softmax(), "need a dimension, got dim=None"),
     (lambda: nn.Dropout(2.0, True), "between 0 and 1, got 2.0"),
 ])
 def test_impossible_options_are_named(make, message):
@@ -120,6 +124,15 @@ def test_softplus_is_the_identity_above_its_threshold():
     expected = [math.log1p(math.exp(-2.0)) / 2, math.log1p(math.exp(1.8)) / 2, 1.1]
     np.testing.assert_allclose(y.detach().numpy(), expected, rtol=1e-15)
     np.testing.assert_allclose(x.grad.numpy(), [1 / (1 + math.exp(2.0)), 1 / (1 + math.exp(-1.8)), 1.0], rtol=1e-15)
+
+
+@pytest.mark.parametrize("beta", [2.0, 0.25, -1.0])
+def test_softplus_of_extremes(beta):
+    x = np.array([math.nan, math.inf, -math.inf, 3e38, -3e38, 100.0, -100.0, 1e-40, 0.0], "float32")
+    with np.errstate(invalid="ignore"):
+        expected = np.logaddexp(beta * x.astype("float64"), 0.0) / beta
+    for threshold in (20.0, math.inf):
+        np.testing.assert_allclose(F.softplus(mg.tensor(x), beta, threshold).numpy(), expected, rtol=1e-6, atol=1e-37)
 
 
 @pytest.mark.parametrize(("function", "at", "expected"), [

@@ -106,7 +106,8 @@ class Softplus(Function):
     def forward(self, x):
         self.save(x)
         xp, scaled = array_module(x), self.beta * x
-        return xp.where(scaled > self.threshold, x, xp.logaddexp(scaled, x.dtype.type(0)) / self.beta)
+        linear = (xp.maximum if self.beta > 0 else xp.minimum)(x, 0)  # plus ln(1 + e ** -|beta x|) / beta
+        return linear + xp.log1p(xp.exp(-abs(scaled))) * (scaled <= self.threshold) / self.beta
 
     def backward(self, gy):
         (x,) = self.saved
@@ -193,14 +194,17 @@ def softplus(x, beta=1.0, threshold=20.0):
     return Softplus(beta=float(beta), threshold=float(threshold))(as_float(x))
 
 
-def log_softmax(x, dim=-1):
-    """The logarithm of softmax along `dim`, without underflow. Raises ValueError for None, IndexError out of range."""
+def log_softmax(x, dim=None):
+    """The logarithm of softmax along `dim`, without underflow.
+
+    Raises ValueError where dim is left out, for which PyTorch guesses one, and IndexError where it is out of range.
+    """
     x = as_float(x)
     if dim is None:
         raise ValueError("softmax and log_softmax need a dimension, got dim=None; dim=1 is the classes of N x C")
     return LogSoftmax(dim=normal_dim(dim, x.ndim))(x)
 
 
-def softmax(x, dim=-1):
+def softmax(x, dim=None):
     """e ** x / sum over dim of e ** x. Raises as `log_softmax`."""
     return exp(log_softmax(x, dim))

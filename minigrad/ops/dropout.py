@@ -1,4 +1,4 @@
-"""Dropout: noise that a network must learn to do without."""
+"""Dropout: noise that a network must learn to do without. As in `activation.py`, `inplace` changes nothing."""
 import numpy as np
 
 from ..device import generator
@@ -6,7 +6,7 @@ from ..tensor import Tensor
 from .promotion import as_float
 
 
-def dropout(x, p=0.5, training=True):
+def dropout(x, p=0.5, training=True, inplace=False):
     """In training, zero each element with probability p and scale the others by 1 / (1 - p); else x itself.
 
     Raises ValueError unless 0 <= p <= 1. Source: Srivastava et al. 2014 (the "inverted" form, section 10).
@@ -15,7 +15,7 @@ def dropout(x, p=0.5, training=True):
     return _drop(x, x.shape, p, training)
 
 
-def dropout2d(x, p=0.5, training=True):
+def dropout2d(x, p=0.5, training=True, inplace=False):
     """In training, zero whole feature maps with probability p and scale the others by 1 / (1 - p); else x itself.
 
     x: N x C x H x W; anything but 4-D is an error. Source: Tompson et al. 2015, section 3.2 ("SpatialDropout").
