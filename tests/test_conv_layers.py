@@ -198,6 +198,7 @@ FOUR = mg.ones(1, 2, 4, 4)
     (lambda: nn.ConvTranspose2d(2, 4, 3, 2)(FOUR, (11, 9)), r"\(11, 9\) is not from \(9, 9\) to \(10, 10\)"),
     (lambda: nn.ConvTranspose2d(2, 4, 3, 2)(FOUR, (8, 9)), r"output_size \(8, 9\)"),
     (lambda: nn.ConvTranspose2d(2, 4, 3, 2)(FOUR, (9,)), r"output_size must be \(OH, OW\)"),
+    (lambda: nn.ConvTranspose2d(2, 4, 3, 2)(FOUR, 9), r"output_size must be \(OH, OW\) for a 4-D x, got 9"),
     (lambda: nn.ZeroPad2d((1, 2)), r"ZeroPad2d: padding must be .* got \(1, 2\)"),
     (lambda: nn.ZeroPad2d(1.5), "1.5"),
     (lambda: nn.ZeroPad2d((1, 2, 3, 0.5)), "0.5"),

@@ -104,6 +104,12 @@ def test_dtypes_meet_and_integers_become_floats():
     assert mg.local_response_norm(mg.ones(1, 2, 3, dtype="int64"), 3).dtype == "float32"
 
 
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d(3), nn.LayerNorm(3), nn.GroupNorm(1, 3)], ids=str)
+def test_lists_and_arrays_are_tensors(layer):
+    values = [[1.0, 2.0, 4.0], [3.0, 0.0, 1.0]]
+    assert layer(values).tolist() == layer(np.array(values, "float32")).tolist() == layer(mg.tensor(values)).tolist()
+
+
 # --- the formulae
 
 
@@ -235,6 +241,8 @@ def test_functional_has_them_all():
         (lambda: nn.BatchNorm1d(3)(mg.ones(1, 3, 1)), "more than one value per channel, got 1"),
         (lambda: nn.LayerNorm(()), r"LayerNorm: normalized_shape must have at least one dimension, got \(\)"),
         (lambda: nn.LayerNorm((3, -1)), "LayerNorm: normalized_shape must be an integer >= 1, got -1"),
+        (lambda: nn.LayerNorm(3.5), "LayerNorm: normalized_shape must be an integer >= 1, got 3.5"),
+        (lambda: mg.layer_norm(mg.ones(2, 3), 3.5), r"LayerNorm: normalized_shape is \(3.5,\), got x of shape"),
         (lambda: nn.LayerNorm(3)(mg.ones(2, 4)), r"LayerNorm: normalized_shape is \(3,\), got x of shape \(2, 4\)"),
         (lambda: nn.LayerNorm((2, 3))(mg.ones(3)), r"LayerNorm: normalized_shape is \(2, 3\), got x of shape \(3,\)"),
         (lambda: mg.layer_norm(mg.ones(2, 3), 3, mg.ones(2)), r"weight has shape \(2,\), normalized_shape is \(3,\)"),

@@ -31,6 +31,7 @@ CASES = {
 DILATED = {
     "dilation": ((1, 2, 7, 7), 2, 1, 0, 3),
     "dilation, padding, stride": ((2, 2, 8, 7), 3, 2, 1, (1, 2)),
+    "dilation, padding that only the dilated kernel allows": ((1, 2, 6, 7), 3, 1, 2, 2),
     "dilation, ceil": ((1, 2, 8, 9), (2, 3), (3, 2), (0, 1), 2, True),
 }
 # x shape, then output size

@@ -127,15 +127,16 @@ class ConvTranspose2d(_Conv):
 
     def forward(self, x, output_size=None):
         """output_size: (OH, OW) or the whole shape, one of the `stride` sizes possible; replaces output_padding."""
-        extra = self.output_padding if output_size is None else self._extra(x.shape, tuple(output_size))
+        extra = self.output_padding if output_size is None else self._extra(x.shape, output_size)
         return ops.conv_transpose2d(
             x, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation, self.algorithm
         )
 
     def _extra(self, x_shape, output_size):
         """The output_padding that gives this output size."""
-        if len(output_size) not in (2, 4) or len(x_shape) != 4:
-            raise ValueError(f"ConvTranspose2d: output_size must be (OH, OW) for a 4-D x, got {output_size}")
+        sizes = output_size if isinstance(output_size, (tuple, list)) else ()
+        if len(sizes) not in (2, 4) or len(x_shape) != 4:
+            raise ValueError(f"ConvTranspose2d: output_size must be (OH, OW) for a 4-D x, got {output_size!r}")
         sides = per_side_padding(self.padding, self.kernel_size, self.stride, self.dilation, "ConvTranspose2d")
         smallest = tuple(
             (size - 1) * s - sum(side) + d * (k - 1) + 1

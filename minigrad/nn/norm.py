@@ -1,10 +1,9 @@
 """Normalisation layers."""
-from numbers import Integral
-
 from minigrad.kernels.conv.params import integer
 
 from .. import ops
 from ..creation import ones, tensor, zeros
+from ..tensor import as_tensor
 from .module import Module, Parameter
 
 
@@ -32,6 +31,7 @@ class BatchNorm(Module):
         self.register_buffer("num_batches_tracked", tensor(0) if track_running_stats else None)
 
     def forward(self, x):
+        x = as_tensor(x)
         if x.ndim not in self.accepts:
             shapes = " or ".join(f"a {n}-D tensor {names}" for n, names in self.accepts.items())
             raise ValueError(f"{type(self).__name__}: expected {shapes}, got {x.ndim}-D of shape {x.shape}")
@@ -74,7 +74,7 @@ class LayerNorm(Module):
 
     def __init__(self, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True):
         super().__init__()
-        shape = (normalized_shape,) if isinstance(normalized_shape, Integral) else tuple(normalized_shape)
+        shape = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
         if not shape:
             raise ValueError("LayerNorm: normalized_shape must have at least one dimension, got ()")
         self.normalized_shape = tuple(integer(n, "normalized_shape", "LayerNorm", 1) for n in shape)
@@ -110,6 +110,7 @@ class GroupNorm(Module):
         self.register_parameter("bias", Parameter(zeros(num_channels)) if affine else None)
 
     def forward(self, x):
+        x = as_tensor(x)
         if x.ndim < 2 or x.shape[1] != self.num_channels:
             raise ValueError(f"GroupNorm: expected N x {self.num_channels} x ..., got x of shape {x.shape}")
         return ops.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)

@@ -17,8 +17,6 @@ to x. Then <gy, y> is linear in gy and in (w, b), and all derivatives, of any or
 so a step of training takes four walks through memory (statistics, y; sums, gx); second order costs a few more.
 Sources: Ioffe & Szegedy 2015, algorithm 1 and section 3; Ba, Kiros & Hinton 2016, section 3; Wu & He 2018, section 3.
 """
-from numbers import Integral
-
 from minigrad.kernels import norm
 
 from ..autograd import Function
@@ -188,7 +186,7 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     Source: Ba, Kiros & Hinton 2016, section 3.
     """
     x = as_float(x)
-    shape = (normalized_shape,) if isinstance(normalized_shape, Integral) else tuple(normalized_shape)
+    shape = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
     p = norm.layer_groups(x.shape, shape)
     for name, t in (("weight", weight), ("bias", bias)):
         if t is not None and t.shape != shape:
