@@ -275,12 +275,15 @@ def test_adaptive_windows_cover_the_image_and_overlap():
     )
 
 
-def test_adaptive_pooling_to_the_same_size_is_the_identity():
-    image = mg.Tensor(random(2, 3, 7, 7))
-    assert mg.adaptive_avg_pool2d(image, (7, 7)) is image
-    assert mg.adaptive_avg_pool2d(image, None) is image
-    pixel = mg.Tensor(random(2, 3, 1, 1))
-    assert mg.adaptive_avg_pool2d(pixel, 1) is pixel and mg.global_avg_pool2d(pixel) is pixel
+def test_adaptive_pooling_to_the_same_size_is_the_identity_in_new_memory():
+    image, pixel = mg.Tensor(random(2, 3, 7, 7)), mg.Tensor(random(2, 3, 1, 1))
+    pools = [(lambda x, size=size: mg.adaptive_avg_pool2d(x, size), image) for size in ((7, 7), None, 7)]
+    for function, x in (*pools, (pools[1][0], pixel), (mg.global_avg_pool2d, pixel)):
+        before = x.numpy().copy()
+        y = function(x)
+        np.testing.assert_array_equal(y.numpy(), before)
+        y.mul_(5.0)
+        np.testing.assert_array_equal(x.numpy(), before)
     np.testing.assert_array_equal(mg.adaptive_avg_pool2d(pixel, (7, 7)).numpy(), np.tile(pixel.numpy(), (1, 1, 7, 7)))
 
 
@@ -310,6 +313,17 @@ def test_dtypes_and_empty_batches(function):
     assert y.shape[:2] == (0, 3)
     y.sum().backward()
     assert x.grad.shape == x.shape
+
+
+@pytest.mark.parametrize(
+    "function", [mg.max_pool2d, mg.adaptive_max_pool2d, lambda x, k, **options: mg.max_pool1d(x[0], k, **options)]
+)
+def test_indices_written_to_leave_the_gradient_alone(function):
+    x = apart(1, 2, 4, 4)
+    (wanted,) = mg.grad(function(x, 2).sum(), x)
+    y, index = function(x, 2, return_indices=True)
+    index.zero_()
+    np.testing.assert_array_equal(mg.grad(y.sum(), x)[0].numpy(), wanted.numpy())
 
 
 @pytest.mark.parametrize(

@@ -135,8 +135,8 @@ def adaptive_avg_pool2d(x, output_size):
     """Means over a grid of output_size windows that cover the image. x: N x C x H x W -> N x C x OH x OW.
 
     output_size: int or (OH, OW); None keeps that size. Window i covers floor(i H / OH) ... ceil((i + 1) H / OH), so
-    they overlap where sizes do not divide. Where the size is that of x already the result is x itself. Raises
-    ValueError for other output sizes and for an x that is not 4-D or has no pixels.
+    they overlap where sizes do not divide. Raises ValueError for other output sizes and for an x that is not 4-D or
+    has no pixels.
     """
     x = as_float(x)
     return _adaptive_means(x, pool.adaptive_params(x.shape, output_size, "AdaptiveAvgPool2d"))
@@ -149,13 +149,13 @@ def global_avg_pool2d(x):
 
 
 def _adaptive_means(x, p):
-    return x if p.output == x.shape[2:] else AvgPool2d(p=p)(x)
+    return x.clone() if p.output == x.shape[2:] else AvgPool2d(p=p)(x)
 
 
 def _maxima(x, p, return_indices):
     f = MaxPool2d(p=p)
     y = f(x)
-    return (y, Tensor(f.index)) if return_indices else y
+    return (y, Tensor(f.index.copy(order="K"))) if return_indices else y  # a copy: backward needs its own unchanged
 
 
 def _rows_of_images(x):
