@@ -144,6 +144,7 @@ def test_conv_transpose2d_is_the_adjoint_of_the_convolution_with_the_same_weight
     down.load_state_dict(up.state_dict())
     small = mg.Tensor(rng.standard_normal((2, 4, 3, 5)))
     large = mg.Tensor(rng.standard_normal(up(small).shape))
+    assert (up(small, output_size=large.shape) == up(small)).all()
     np.testing.assert_allclose((up(small) * large).sum().item(), (small * down(large)).sum().item(), rtol=1e-12)
 
 

@@ -46,7 +46,6 @@ class _List(Module):
         """Add a module before position `index`; returns self. Numbers are given anew, other names are kept."""
         if not -len(self) <= as_index(index) <= len(self):
             raise IndexError(f"{type(self).__name__}: cannot insert at {index}, there are {len(self)} modules")
-        index = index + len(self) if index < 0 else index
         numbered = all(name.isdigit() for name in self._modules)
         self.append(module)
         items = list(self._modules.items())
