@@ -1,19 +1,64 @@
 """The one way this project compiles a loop with Numba.
 
-Code is cached on disk, so only the first run after an install or an edit compiles; where no folder is
-writable the loop is compiled anew in each process. Numba notices edits only in the file that holds the
-loop itself, so a kernel file must not call compiled loops of another file.
+Code is cached on disk, so only the first run after an install or an edit compiles; where no folder is writable the
+loop is compiled anew in each process. Numba notices edits only in the file that holds a loop; here every cached loop
+carries a stamp of all kernel files, so a loop may call those of another file, and build on tile.py.
 """
+import contextlib
+import zlib
+from functools import lru_cache
+from pathlib import Path
+
 import numba
+from llvmlite import ir
+from numba import types
+from numba.core.caching import FunctionCache
+from numba.core.ccallback import CFunc
 
 # May fuse a*b+c and reorder sums (which vectorises them); still honours NaN and infinity.
 FASTMATH = {"contract", "reassoc", "nsz"}
 
 
+@lru_cache(1)
+def stamp():
+    """A checksum of every kernel file: other sources, other compiled code."""
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    return zlib.crc32(b"".join(path.read_bytes() for path in files))
+
+
+class StampedCache(FunctionCache):
+    """Numba's cache on disk, whose entries also depend on the stamp."""
+
+    def _index_key(self, sig, codegen):
+        return *super()._index_key(sig, codegen), stamp()
+
+
 def jit(function):
     """Compile `function` in nopython mode on its first call; it releases the GIL while it runs."""
-    options = {"nogil": True, "fastmath": FASTMATH, "error_model": "numpy"}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # "no locator available": neither the package nor the user's cache folder is writable
-        return numba.njit(**options)(function)
+    return _cached(numba.njit(nogil=True, fastmath=FASTMATH, error_model="numpy")(function), function)
+
+
+def _cached(compiled, function):
+    with contextlib.suppress(RuntimeError):  # "no locator available": no folder for the cache is writable
+        compiled._cache = StampedCache(function)
+    return compiled
+
+
+def c_function(function, integers):
+    """`function`, compiled for so many integers and a float64, as an object with the `address` of a C function."""
+    signature = (types.intp,) * integers + (types.float64,), types.void
+    compiled = _cached(CFunc(function, sig=signature, locals={}, options={"error_model": "numpy"}), function)
+    compiled.compile()
+    return compiled
+
+
+def indirect_call(integers):
+    """What an intrinsic(address, so many integers, a float64) returns to call the C function at that address."""
+    signature = types.void(*[types.intp] * (1 + integers), types.float64)
+
+    def generate(context, builder, signature, given):
+        kind = ir.FunctionType(ir.VoidType(), [v.type for v in given[1:]]).as_pointer()
+        builder.call(builder.inttoptr(given[0], kind), given[1:])
+        return context.get_dummy_value()
+
+    return signature, generate

@@ -10,6 +10,8 @@ __version__ = "0.1.0"
 if not (_Path(__file__).parent / "kernels").is_dir():  # not installed, but imported where the sources lie
     __path__.append(str(_Path(__file__).parent.parent))
 
+from minigrad.kernels.threads import get_num_threads, set_num_threads
+
 from . import data, inspect, models, nn, ops, optim
 from . import gradcheck as _gradcheck_module  # before the function of that name below takes its place
 from .autograd import Function, backward, grad

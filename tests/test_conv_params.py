@@ -293,14 +293,19 @@ def test_select_is_pure_and_picks_an_interchangeable_row(x, w, groups):
     assert (picked, "cpu") in conv.TABLE
 
 
-def test_select_takes_direct_for_depthwise_and_the_matrix_product_otherwise():
-    def picked(x, w, groups=1):
-        return conv.select(x, w, conv_params(x, w, groups=groups))
+def test_select_takes_winograd_where_its_transforms_pay():
+    def picked(x, w, **how):
+        return conv.select(x, w, conv_params(x, w, **how))
 
-    assert picked((1, 8, 9, 9), (8, 1, 3, 3), groups=8) == "direct"
-    assert picked((1, 8, 9, 9), (16, 1, 3, 3), groups=8) == "im2col"
-    assert picked((32, 1, 32, 32), (6, 1, 5, 5)) == "im2col"
-    assert picked((32, 64, 28, 28), (64, 64, 3, 3)) == "im2col"
+    assert picked((8, 64, 56, 56), (64, 64, 3, 3), padding=1) == "winograd"
+    assert picked((8, 256, 14, 14), (256, 256, 3, 3), padding=1) in ("winograd", "winograd_2x2")
+    assert picked((4, 512, 14, 14), (512, 512, 3, 3), padding=1) == "winograd_2x2"
+    assert picked((8, 512, 7, 7), (512, 512, 3, 3), padding=1) == "direct"  # U is larger than all the images
+    assert picked((8, 64, 56, 56), (64, 64, 3, 3), padding=1, stride=2) == "direct"
+    assert picked((8, 64, 56, 56), (64, 1, 3, 3), padding=1, groups=64) == "direct"
+    assert picked((8, 64, 56, 56), (64, 64, 5, 5), padding=2) == "direct"
+    assert picked((8, 64, 56, 56), (256, 64, 1, 1)) == "direct"
+    assert picked((0, 64, 56, 56), (64, 64, 3, 3)) == "reference"
 
 
 def test_true_convolution_is_not_interchangeable():
@@ -312,7 +317,8 @@ def test_true_convolution_is_not_interchangeable():
 def test_lookup_finds_the_three_functions_of_every_row(name, device):
     if device != "cpu":
         pytest.importorskip("cupy")
-    row = conv.lookup(name, device, X, W, conv_params(X, W))
+    w = (6, 3, 3, 3)  # what every row supports
+    row = conv.lookup(name, device, X, w, conv_params(X, w))
     assert all(callable(getattr(row, function)) for function in ("forward", "grad_input", "grad_weight"))
     assert name in conv.algorithms(device)
 

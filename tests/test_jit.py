@@ -1,10 +1,13 @@
 """How loops are compiled: cached where that is possible, compiled anyway where it is not."""
-import numba
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from minigrad.kernels import jit as jit_module
-from minigrad.kernels.conv import direct_cpu
+from minigrad.kernels.conv import correlate
 
 
 def double(x):
@@ -14,21 +17,40 @@ def double(x):
 
 
 def test_where_no_folder_is_writable_a_loop_is_compiled_without_a_cache(monkeypatch):
-    njit = numba.njit
+    def without_locator(function):
+        raise RuntimeError("cannot cache function: no locator available")
 
-    def without_locator(*args, cache=False, **options):
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return njit(*args, **options)
-
-    monkeypatch.setattr(jit_module.numba, "njit", without_locator)
+    monkeypatch.setattr(jit_module, "StampedCache", without_locator)
     x = np.arange(3.0)
     jit_module.jit(double)(x)
     assert x.tolist() == [0, 2, 4]
 
 
 def test_compiled_loops_are_cached_on_disk():
-    assert type(direct_cpu._forward._cache).__name__ != "NullCache"
+    assert isinstance(correlate._correlate._cache, jit_module.StampedCache)
+
+
+SCRIPT = """
+import numpy as np
+from minigrad.kernels.conv import correlate, direct_cpu, params
+x, w = np.ones((1, 2, 5, 5), np.float32), np.ones((3, 2, 3, 3), np.float32)
+y = direct_cpu.forward(x, w, params.conv_params(x.shape, w.shape))
+print(y.sum(), *(sum(f.stats.cache_hits.values()) for f in (correlate._correlate, correlate._pack)))
+"""
+
+
+def test_the_next_process_takes_compiled_code_from_the_disk_unless_a_kernel_file_has_changed(tmp_path):
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "MINIGRAD_NUM_THREADS": "1"}
+
+    def run(before=""):
+        command = [sys.executable, "-c", before + SCRIPT]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
+
+    assert run() == ["486.0", "0", "0"]
+    assert run() == ["486.0", "1", "1"]
+    edited = "import minigrad.kernels.jit as jit; jit.stamp = lambda: 1\n"
+    assert run(edited) == ["486.0", "0", "0"]
+    assert run(edited) == ["486.0", "1", "1"]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

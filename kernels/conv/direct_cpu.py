@@ -1,99 +1,54 @@
-"""Direct cross-correlation on the CPU: the sliding dot product, with no intermediate matrix.
+"""Direct cross-correlation on the CPU: the sliding dot product on register tiles, with no intermediate matrix.
 
-For each output pixel the taps of the kernel are walked forwards, and each input value is multiplied into its group's
-whole row of output channels at once: that innermost loop runs over neighbouring memory, and the compiler vectorises it.
-The gradients gather: each gx or gw is written by one loop that sums all it depends on, in a fixed order.
-
-Array axes, here and in the other rows: x (N, H, W, G, Cg), y (N, OH, OW, G, OCg). The weight's five axes
-(G, OCg, Cg, KH, KW) are packed in the order of the loops, so that every array is read as it lies in memory.
+correlate.py has the loops; which pixels they combine is the Walk's business.
 """
 import numpy as np
 
-from ..arrays import from_channels_last, pack_weight, padded, to_channels_last, unpack_weight
-from ..jit import jit
+from .correlate import correlate, weight_gradient
 from .params import conv_output_shape
-
-KH_KW_G_C_OC = (3, 4, 0, 2, 1)
-KH_KW_G_OC_C = (3, 4, 0, 1, 2)
+from .walk import forward_walk, input_grad_walks
 
 
-@jit
-def _forward(x, w, y, stride, dilation):
-    N, OH, OW, G, OC = y.shape
-    KH, KW, _, C, _ = w.shape
-    for n in range(N):
-        for oh in range(OH):
-            for ow in range(OW):
-                for kh in range(KH):
-                    for kw in range(KW):
-                        h = oh * stride[0] + kh * dilation[0]
-                        wi = ow * stride[1] + kw * dilation[1]
-                        for g in range(G):
-                            for c in range(C):
-                                for oc in range(OC):
-                                    y[n, oh, ow, g, oc] += x[n, h, wi, g, c] * w[kh, kw, g, c, oc]
-
-
-@jit
-def _grad_input(gy, w, gx, stride, dilation, top, left):
-    N, H, W, G, C = gx.shape
-    _, OH, OW, _, OC = gy.shape
-    KH, KW = w.shape[:2]
-    for n in range(N):
-        for h in range(H):
-            for wi in range(W):
-                for kh in range(KH):
-                    oh, row_off = divmod(h + top - kh * dilation[0], stride[0])
-                    if row_off != 0 or oh < 0 or oh >= OH:
-                        continue
-                    for kw in range(KW):
-                        ow, col_off = divmod(wi + left - kw * dilation[1], stride[1])
-                        if col_off != 0 or ow < 0 or ow >= OW:
-                            continue
-                        for g in range(G):
-                            for oc in range(OC):
-                                for c in range(C):
-                                    gx[n, h, wi, g, c] += gy[n, oh, ow, g, oc] * w[kh, kw, g, oc, c]
-
-
-@jit
-def _grad_weight(x, gy, gw, stride, dilation):
-    N, OH, OW, _, OC = gy.shape
-    KH, KW, G, C, _ = gw.shape
-    for kh in range(KH):
-        for kw in range(KW):
-            for n in range(N):
-                for oh in range(OH):
-                    for ow in range(OW):
-                        h = oh * stride[0] + kh * dilation[0]
-                        wi = ow * stride[1] + kw * dilation[1]
-                        for g in range(G):
-                            for c in range(C):
-                                for oc in range(OC):
-                                    gw[kh, kw, g, c, oc] += x[n, h, wi, g, c] * gy[n, oh, ow, g, oc]
-
-
-def forward(x, w, p, loop=_forward):
+def forward(x, w, p, flip=False):
     """y = conv(x, w). x: N x C x H x W, w: OC x C/G x KH x KW -> N x OC x OH x OW."""
     n, oc, oh, ow = conv_output_shape(x.shape, w.shape, p)
-    y = np.zeros((n, oh, ow, p.groups, oc // p.groups), x.dtype)
-    loop(padded(x, p), pack_weight(w, p.groups, KH_KW_G_C_OC), y, p.stride, p.dilation)
-    return from_channels_last(y)
+    y = np.empty((n, oh, ow, oc), x.dtype)
+    if y.size:
+        correlate(nhwc(x), by_position(w, p.groups), forward_walk(x.shape, w.shape, p, flip), y)
+    return nchw(y)
 
 
-def grad_input(gy, w, p, x_shape, loop=_grad_input):
-    """gx of conv(x, w). gy: N x OC x OH x OW, w: OC x C/G x KH x KW -> x_shape."""
+def grad_input(gy, w, p, x_shape, flip=False):
+    """gx of conv(x, w): a walk over gy for each phase of the stride. gy: N x OC x OH x OW -> x_shape."""
     n, c, h, width = x_shape
-    gx = np.zeros((n, h, width, p.groups, c // p.groups), gy.dtype)
-    (top, _), (left, _) = p.padding
-    gy = to_channels_last(gy, p.groups)
-    loop(gy, pack_weight(w, p.groups, KH_KW_G_OC_C), gx, p.stride, p.dilation, top, left)
-    return from_channels_last(gx)
+    walks = input_grad_walks(x_shape, w.shape, p, flip)
+    reached = sum(walk.grid[0] * walk.grid[1] for walk in walks)
+    gx = (np.empty if reached == h * width else np.zeros)((n, h, width, c), gy.dtype)
+    for walk in walks if gx.size else ():
+        correlate(nhwc(gy), by_position(w, p.groups).transpose(0, 2, 1, 3), walk, gx)
+    return nchw(gx)
 
 
-def grad_weight(x, gy, p, w_shape, loop=_grad_weight):
+def grad_weight(x, gy, p, w_shape, flip=False):
     """gw of conv(x, w). x: N x C x H x W, gy: N x OC x OH x OW -> w_shape."""
-    oc, cg, kh, kw = w_shape
-    gw = np.zeros((kh, kw, p.groups, cg, oc // p.groups))  # float64: each is a sum of N OH OW terms, one by one
-    loop(padded(x, p), to_channels_last(gy, p.groups), gw, p.stride, p.dilation)
-    return unpack_weight(gw, KH_KW_G_C_OC).astype(x.dtype, copy=False)
+    gw = np.zeros(w_shape, x.dtype)
+    if x.size:
+        walk = forward_walk(x.shape, w_shape, p, flip)
+        weight_gradient(nhwc(x), nhwc(gy), walk, by_position(gw, p.groups))
+    return gw
+
+
+def nhwc(x):
+    """N x C x H x W with any strides -> contiguous N x H x W x C (no copy if x is channels-last)."""
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+
+
+def nchw(y):
+    """N x H x W x C -> the N x C x H x W view of the same memory."""
+    return y.transpose(0, 3, 1, 2)
+
+
+def by_position(w, groups):
+    """OC x Cg x KH x KW -> G x OCg x Cg x KH KW."""
+    oc, cg, kh, kw = w.shape
+    return w.reshape(groups, oc // groups, cg, kh * kw)

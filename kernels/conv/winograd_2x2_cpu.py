@@ -1,0 +1,11 @@
+"""Winograd's F(2 x 2, 3 x 3): winograd_cpu.py with smaller tiles and full precision."""
+from functools import partial
+
+from . import winograd_cpu
+from .winograd_cpu import F2, SUPPORTS, supports
+
+__all__ = ["SUPPORTS", "forward", "grad_input", "grad_weight", "supports"]
+
+forward = partial(winograd_cpu.forward, algorithm=F2)
+grad_input = partial(winograd_cpu.grad_input, algorithm=F2)
+grad_weight = partial(winograd_cpu.grad_weight, algorithm=F2)

@@ -1,0 +1,121 @@
+"""The one thread pool: a range of independent pieces of work, shared out over all cores.
+
+Compiled loops release the GIL (jit.py), so plain Python threads run them side by side. That is the whole design, in
+place of Numba's own `prange`: its threading layers abort or hang when used from two threads, inside each other or after
+a fork ("omp" kills forked children, "workqueue" aborts on concurrent use), and `parallel=True` triples compile time.
+
+- The caller works too, and only waits for pieces that another thread has begun: two callers at once share the workers.
+- Inside a piece of work `share_out` runs everything in place: nested use is an ordinary loop.
+- A forked child starts a pool of its own when it first needs one.
+Who computes a piece never changes its bits: pieces are the same for any number of threads.
+"""
+import os
+import threading
+from itertools import count
+from numbers import Integral
+from queue import SimpleQueue
+
+import numpy as np
+
+_settings = {"threads": None}
+_local = threading.local()
+_jobs, _workers = SimpleQueue(), []
+
+
+def available_cores():
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def get_num_threads():
+    """How many threads work together: what `set_num_threads` was given, or MINIGRAD_NUM_THREADS, or all cores."""
+    if _settings["threads"] is None:
+        wanted = os.environ.get("MINIGRAD_NUM_THREADS", "")
+        _settings["threads"] = max(1, int(wanted)) if wanted.isdigit() else available_cores()
+    return _settings["threads"]
+
+
+def set_num_threads(threads):
+    """Use so many threads from now on, the calling one included. Raises ValueError below 1."""
+    if not isinstance(threads, Integral) or isinstance(threads, bool) or threads < 1:
+        raise ValueError(f"set_num_threads: expected an integer >= 1, got {threads!r}")
+    _settings["threads"] = int(threads)
+
+
+def scratch(slot, shape, dtype):
+    """An uninitialised array of this thread's own, in memory that the next call with the same slot hands out again.
+
+    For what lives only inside one kernel call: memory fresh from the system costs more than most uses of it.
+    """
+    buffers = _local.__dict__.setdefault("buffers", {})
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if slot not in buffers or buffers[slot].size < size:
+        buffers[slot] = np.empty(size, np.uint8)
+    return buffers[slot][:size].view(dtype).reshape(shape)
+
+
+class _Job:
+    """Pieces of a range: `work` takes the next one until there is none left."""
+
+    def __init__(self, function, bounds, arguments):
+        self.function, self.bounds, self.arguments = function, bounds, arguments
+        self.taken, self.done, self.error = count(), count(1), None  # next() on a count is atomic
+        self.finished = threading.Lock()
+        self.finished.acquire()
+
+    def work(self):
+        pieces = len(self.bounds) - 1
+        while (i := next(self.taken)) < pieces:
+            try:
+                if self.error is None:
+                    self.function(self.bounds[i], self.bounds[i + 1], *self.arguments)
+            except BaseException as error:
+                self.error = error
+            if next(self.done) == pieces:
+                self.finished.release()
+
+
+def share_out(function, size, *arguments, pieces=None):
+    """Call function(start, stop, *arguments) on consecutive parts of range(size), until all of it is done.
+
+    pieces: how many parts, one a thread if left out. What a part raises is raised here.
+    """
+    threads = 1 if getattr(_local, "busy", False) else get_num_threads()
+    pieces = min(size, threads if pieces is None else pieces)
+    if threads == 1 or pieces <= 1:
+        if size:
+            function(0, size, *arguments)
+        return
+    job = _Job(function, [size * i // pieces for i in range(pieces + 1)], arguments)
+    helpers = min(threads, pieces) - 1
+    while len(_workers) < helpers:
+        _workers.append(threading.Thread(target=_serve, args=(_jobs,), name="minigrad", daemon=True))
+        _workers[-1].start()
+    for _ in range(helpers):
+        _jobs.put(job)
+    _local.busy = True
+    try:
+        job.work()
+    finally:
+        _local.busy = False
+    job.finished.acquire()
+    if job.error is not None:
+        raise job.error
+
+
+def _serve(jobs):
+    _local.busy = True
+    while True:
+        jobs.get().work()
+
+
+def _after_fork():
+    """The parent's workers are not in the child."""
+    global _jobs
+    _jobs = SimpleQueue()
+    _workers.clear()
+    _local.busy = False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

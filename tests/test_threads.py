@@ -1,0 +1,145 @@
+"""The thread pool: every piece once, nested and concurrent use, errors, forks, and the same bits for any number."""
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.kernels import threads
+from minigrad.kernels.conv import conv_params, direct_cpu, winograd_cpu
+
+
+@pytest.fixture(autouse=True)
+def four_threads():
+    before = threads.get_num_threads()
+    threads.set_num_threads(4)
+    yield
+    threads.set_num_threads(before)
+
+
+def count_up(first, last, done):
+    for i in range(first, last):
+        done[i] += 1
+
+
+@pytest.mark.parametrize("pieces", [None, 1, 3, 16, 1000])
+@pytest.mark.parametrize("size", [0, 1, 2, 7, 100])
+def test_every_piece_is_done_once(size, pieces):
+    done = np.zeros(size, int)
+    threads.share_out(count_up, size, done, pieces=pieces)
+    assert (done == 1).all()
+
+
+def test_several_threads_take_part():
+    seen = set()
+
+    def slow(first, last):
+        time.sleep(0.02)
+        seen.add(threading.get_ident())
+
+    threads.share_out(slow, 8, pieces=8)
+    assert len(seen) > 1
+
+
+def test_nested_use_runs_in_place():
+    done, inside = np.zeros((6, 50), int), []
+
+    def outer(first, last):
+        for i in range(first, last):
+            threads.share_out(lambda a, b, i=i: inside.append(threading.get_ident()), 50)
+            threads.share_out(count_up, 50, done[i])
+
+    threads.share_out(outer, 6, pieces=6)
+    assert (done == 1).all()
+    assert len(inside) == 6  # one call each: not cut into pieces again
+
+
+def test_an_error_in_a_piece_reaches_the_caller_and_the_pool_goes_on():
+    def fail(first, last):
+        if first == 2:
+            raise KeyError("piece 2")
+
+    for _ in range(3):
+        with pytest.raises(KeyError, match="piece 2"):
+            threads.share_out(fail, 4, pieces=4)
+    done = np.zeros(20, int)
+    threads.share_out(count_up, 20, done)
+    assert (done == 1).all()
+
+
+def problem():
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((3, 20, 13, 11), dtype=np.float32), rng.standard_normal((40, 20, 3, 3), dtype=np.float32)
+    return x, w, conv_params(x.shape, w.shape, padding=1)
+
+
+def bits(row):
+    x, w, p = problem()
+    y = row.forward(x, w, p)
+    results = y, row.grad_input(y, w, p, x.shape), row.grad_weight(x, y, p, w.shape)
+    return [a.tobytes() for a in results]
+
+
+@pytest.mark.parametrize("row", [direct_cpu, winograd_cpu])
+def test_two_callers_at_once_get_what_each_gets_alone(row):
+    alone, results = bits(row), {}
+
+    def work(name):
+        results[name] = [bits(row) == alone for _ in range(5)]
+
+    callers = [threading.Thread(target=work, args=(name,)) for name in range(3)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert results == dict.fromkeys(range(3), [True] * 5)
+
+
+@pytest.mark.parametrize("row", [direct_cpu, winograd_cpu])
+def test_the_number_of_threads_does_not_change_the_bits(row):
+    results = []
+    for number in (1, 2, 3, 7):
+        mg.set_num_threads(number)
+        results.append(bits(row))
+    assert all(r == results[0] for r in results)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_computes_and_so_does_its_parent_afterwards():
+    code = """
+import os, sys
+import numpy as np
+import minigrad as mg
+mg.set_num_threads(3)
+def compute():
+    mg.manual_seed(0)
+    return mg.conv2d(mg.randn(4, 16, 20, 20), mg.randn(16, 16, 3, 3), padding=1).numpy().tobytes()
+before = compute()
+child = os.fork()
+if child == 0:
+    os._exit(0 if compute() == before else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert compute() == before
+print("fine")
+"""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "fine"), done.stderr
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "2"])
+def test_a_number_of_threads_that_makes_no_sense_is_named(wrong):
+    with pytest.raises(ValueError, match="set_num_threads: expected an integer >= 1, got"):
+        mg.set_num_threads(wrong)
+
+
+def test_the_environment_sets_the_number_of_threads():
+    for value, wanted in (("3", "3"), ("", str(threads.available_cores()))):
+        code = "import minigrad as mg; print(mg.get_num_threads())"
+        environment = {**os.environ, "MINIGRAD_NUM_THREADS": value}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == wanted
