@@ -12,6 +12,7 @@ while it is in the cache, joined to those of the blocks before. Nothing cancels,
 import numpy as np
 
 from ..jit import jit
+from ..threads import share_out
 from .lrn_cpu import lrn_forward, lrn_grad_input, window_sum
 
 __all__ = ["forward", "grad_input", "grad_sums", "lrn_forward", "lrn_grad_input", "statistics", "window_sum"]
@@ -26,9 +27,13 @@ def statistics(x, p):
     if x.size and M == 1:
         _row_statistics(in_order(x, p).reshape(B * K, J), mean.reshape(-1), var.reshape(-1))
     elif x.size:
-        means, squares = np.zeros((B, K * J)), np.zeros((B, K * J))
-        _column_statistics(in_order(x, p).reshape(B, M, K * J), means, squares)
-        means, squares = means.reshape(B, K, J), squares.reshape(B, K, J)
+        S = segments(M)
+        means, squares = np.zeros((B, S, K, J)), np.zeros((B, S, K, J))
+        flat = means.reshape(B * S, K * J), squares.reshape(B * S, K * J)
+        share_out(_column_statistics, B * S, in_order(x, p).reshape(B * S, M // S, K * J), *flat)
+        mean = means.mean(1, keepdims=True)
+        squares = (squares + M // S * (means - mean) ** 2).sum(1)
+        means = mean[:, 0]
         mean = means.mean(2, keepdims=True)
         var = (squares + M * (means - mean) ** 2).sum(2) / (M * J)
     return mean.reshape(p.stats), var.reshape(p.stats)
@@ -48,7 +53,7 @@ def forward(x, mean, rstd, w, b, p):
         factor = rstd * w
         offset = b + (shift - mean) * factor
         arrays = in_order(x, p).reshape(B, M, K * J), y.reshape(B, M, K * J)
-        _column_forward(*arrays, *columns(p, x.dtype, shift, factor, offset))
+        share_out(_column_forward, B * M, *arrays, *columns(p, x.dtype, shift, factor, offset))
     return as_logical(y, p)
 
 
@@ -63,10 +68,11 @@ def grad_sums(gy, x, mean, rstd, w, p):
         _row_sums(*arrays, *vectors, groups.reshape(2, -1), affine)
     elif x.size:
         shift = mean.astype(x.dtype)
-        sums = np.zeros((2, B, K * J))
-        arrays = in_order(gy, p).reshape(B, M, K * J), in_order(x, p).reshape(B, M, K * J)
-        _column_sums(*arrays, *columns(p, x.dtype, shift), sums[0], sums[1])
-        sums = sums.reshape(2, B, K, J)
+        S = segments(M)
+        sums = np.zeros((2, B * S, K * J))
+        arrays = (in_order(a, p).reshape(B * S, M // S, K * J) for a in (gy, x))
+        share_out(_column_sums, B * S, *arrays, *columns(p, x.dtype, shift), sums[0], sums[1])
+        sums = sums.reshape(2, B, S, K, J).sum(2)
         sums[1] = (sums[1] + sums[0] * (shift - mean)) * rstd
         groups, affine = (sums * w).sum(3), sums.sum(1)
     return groups.reshape(2, *p.stats), from_weights(affine, p)
@@ -87,8 +93,13 @@ def grad_input(gy, x, mean, rstd, w, groups, p):
         _row_grad_input(*arrays, *vectors, w.astype(x.dtype))
     elif x.size:
         arrays = (a.reshape(B, M, K * J) for a in (in_order(gy, p), in_order(x, p), gx))
-        _column_grad_input(*arrays, *columns(p, x.dtype, shift, rstd * w, slope, offset))
+        share_out(_column_grad_input, B * M, *arrays, *columns(p, x.dtype, shift, rstd * w, slope, offset))
     return as_logical(gx, p)
+
+
+def segments(M):
+    """In how many equal parts M rows are summed, each by one thread: a function of M only, so that bits are too."""
+    return next(s for s in (16, 8, 4, 2, 1) if M % s == 0 and (64 * s <= M or s == 1))
 
 
 # --- layouts
@@ -135,9 +146,9 @@ def from_weights(v, p):
 
 
 @jit
-def _column_statistics(x, mean, squares):
-    B, M, C = x.shape
-    for b in range(B):
+def _column_statistics(first, last, x, mean, squares):
+    _, M, C = x.shape
+    for b in range(first, last):
         for start in range(0, M, BLOCK):
             stop = min(start + BLOCK, M)
             total, deviations = np.zeros(C), np.zeros(C)
@@ -158,31 +169,33 @@ def _column_statistics(x, mean, squares):
 
 
 @jit
-def _column_forward(x, y, shift, factor, offset):
-    B, M, C = x.shape
-    for b in range(B):
-        for m in range(M):
-            for c in range(C):
-                y[b, m, c] = (x[b, m, c] - shift[b, c]) * factor[b, c] + offset[b, c]
+def _column_forward(first, last, x, y, shift, factor, offset):
+    _, M, C = x.shape
+    for row in range(first, last):
+        b, m = row // M, row % M
+        for c in range(C):
+            y[b, m, c] = (x[b, m, c] - shift[b, c]) * factor[b, c] + offset[b, c]
 
 
 @jit
-def _column_sums(gy, x, shift, sums, products):
+def _column_sums(first, last, gy, x, shift, sums, products):
+    """Of the segments first ... last; shift has one row for all segments of a b."""
     B, M, C = x.shape
-    for b in range(B):
+    for s in range(first, last):
+        b = s // (B // shift.shape[0])
         for m in range(M):
             for c in range(C):
-                sums[b, c] += gy[b, m, c]
-                products[b, c] += gy[b, m, c] * (x[b, m, c] - shift[b, c])
+                sums[s, c] += gy[s, m, c]
+                products[s, c] += gy[s, m, c] * (x[s, m, c] - shift[b, c])
 
 
 @jit
-def _column_grad_input(gy, x, gx, shift, factor, slope, offset):
-    B, M, C = x.shape
-    for b in range(B):
-        for m in range(M):
-            for c in range(C):
-                gx[b, m, c] = gy[b, m, c] * factor[b, c] + (x[b, m, c] - shift[b, c]) * slope[b, c] + offset[b, c]
+def _column_grad_input(first, last, gy, x, gx, shift, factor, slope, offset):
+    _, M, C = x.shape
+    for row in range(first, last):
+        b, m = row // M, row % M
+        for c in range(C):
+            gx[b, m, c] = gy[b, m, c] * factor[b, c] + (x[b, m, c] - shift[b, c]) * slope[b, c] + offset[b, c]
 
 
 # --- loops along rows; x, y, gy, gx: R x J, one mean etc. for each row, w and b: K x J with row r using r mod K

@@ -1,0 +1,72 @@
+"""Elementwise work on all threads: NumPy's result in every layout, ReLU's gate, and layouts that are kept."""
+import numpy as np
+import pytest
+from layouts import LAYOUTS
+
+import minigrad as mg
+from minigrad.kernels import elementwise
+from minigrad.kernels.elementwise import apply, flat, gate
+
+SHAPE = (4, 24, 30, 31)  # more than LARGE elements
+
+
+def arrays(dtype, count=2):
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(SHAPE).astype(dtype) for _ in range(count)]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("ufunc", [np.add, np.subtract, np.multiply])
+def test_apply_is_the_ufunc(ufunc, dtype, layout):
+    a, b = arrays(dtype)
+    assert a.size >= elementwise.LARGE
+    for x, y in ((layout(a), layout(b)), (layout(a), b)):
+        wanted, got = ufunc(x, y), apply(ufunc, x, y)
+        assert got.tobytes() == wanted.tobytes() and got.dtype == wanted.dtype
+        if x.strides == y.strides:
+            assert got.strides == wanted.strides
+
+
+def test_apply_takes_numbers_and_small_arrays():
+    (a,) = arrays("float32", 1)
+    np.testing.assert_array_equal(apply(np.maximum, a, 0), np.maximum(a, 0))
+    assert apply(np.add, np.float32([1, 2]), np.float32([3, 4])).tolist() == [4, 6]
+    integers = np.arange(elementwise.LARGE)
+    np.testing.assert_array_equal(apply(np.add, integers, integers), 2 * integers)
+    assert apply(np.add, np.array(1.0), np.array(2.0)) == 3
+    assert apply(np.add, np.zeros((0, 3)), np.zeros((0, 3))).shape == (0, 3)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("shape", [SHAPE, (3, 5), (), (0, 2)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_gate_passes_positive_and_nan(dtype, shape, layout):
+    if layout is not LAYOUTS[0] and len(shape) != 4:
+        return
+    rng = np.random.default_rng(0)
+    gy, y = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
+    y = np.where(rng.random(shape) < 0.1, np.nan, np.maximum(y, 0)).astype(dtype)
+    got = gate(layout(gy), layout(y))
+    np.testing.assert_array_equal(got, np.where((y > 0) | np.isnan(y), gy, 0))
+    assert got.dtype == dtype
+
+
+def test_flat_sees_memory_in_its_order_and_refuses_mixed_layouts():
+    a = np.arange(24.0).reshape(2, 3, 4)
+    (run,) = flat(a.transpose(2, 0, 1))
+    assert run.tolist() == list(range(24)) and np.shares_memory(run, a)
+    assert flat(a, a.transpose(2, 0, 1).copy().transpose(1, 2, 0)) is None
+    assert flat(a[:, ::2]) is None
+    assert flat(a, a.astype("float32")) is None
+    assert flat(a.astype(int)) is None
+
+
+def test_a_relu_of_a_large_tensor_and_its_gradients():
+    x = mg.Tensor(arrays("float64", 1)[0], requires_grad=True)
+    y = mg.relu(x)
+    g = mg.Tensor(arrays("float64", 2)[1], requires_grad=True)
+    (gx,) = mg.grad(y, x, g, create_graph=True)
+    np.testing.assert_array_equal(gx.detach().numpy(), np.where(x.detach().numpy() > 0, g.detach().numpy(), 0))
+    (gg,) = mg.grad(gx.sum(), g)
+    np.testing.assert_array_equal(gg.numpy(), x.detach().numpy() > 0)
