@@ -1,0 +1,176 @@
+"""minigrad's side."""
+import numpy as np
+import problems
+
+import minigrad as mg
+from minigrad import models, nn, optim
+from minigrad.kernels import conv as conv_table
+from minigrad.nn import functional as F
+
+
+def start(threads):
+    """Use so many threads; returns versions."""
+    if hasattr(mg, "set_num_threads"):
+        mg.set_num_threads(threads)
+    return {"version": mg.__version__, "numpy": np.__version__}
+
+
+def to_numpy(value):
+    """An array or Tensor as an array."""
+    return value if isinstance(value, np.ndarray) else value.numpy()
+
+
+# --- convolutions: the kernels of the table, called as the operation calls them
+
+
+def _rows(spec, algorithms):
+    """{algorithm: (module, ConvParams)} of those that support this convolution."""
+    p = conv_table.conv_params(spec["x"], spec["w"], spec["stride"], spec["padding"], 1, spec["groups"])
+    rows = {}
+    for name in algorithms:
+        try:
+            rows[name] = conv_table.lookup(name, "cpu", spec["x"], spec["w"], p), p
+        except ValueError:
+            if name != "auto" and (name, "cpu") not in conv_table.TABLE:
+                raise
+    return rows
+
+
+def algorithms():
+    """The rows of the table that run on the CPU, and "auto"."""
+    return ["auto", *conv_table.algorithms("cpu")]
+
+
+def chosen(spec):
+    """The algorithm that "auto" is, for this convolution."""
+    ((row, _),) = _rows(spec, ["auto"]).values()
+    return row.__name__.rpartition(".")[2]
+
+
+def conv(spec, algorithms, passes):
+    """{(algorithm, pass): work}. x and gy are channels-last, as inside a network; w is contiguous, as in a layer."""
+    x, w, gy = problems.data(spec)
+    x, gy = problems.channels_last(x), problems.channels_last(gy)
+    work = {}
+    for name, (row, p) in _rows(spec, algorithms).items():
+        calls = {
+            "forward": lambda row=row, p=p: row.forward(x, w, p),
+            "grad_input": lambda row=row, p=p: row.grad_input(gy, w, p, x.shape),
+            "grad_weight": lambda row=row, p=p: row.grad_weight(x, gy, p, w.shape),
+        }
+        work.update({(name, which): calls[which] for which in passes})
+    return work
+
+
+# --- networks
+
+
+def network(name, options):
+    """The network, with the weights of seed 0."""
+    mg.manual_seed(0)
+    return models.create(name, **options)
+
+
+def _batch(net):
+    """Images and labels of a row of networks.NETS or like it."""
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((net["batch"], *net["image"]), dtype=np.float32)
+    return mg.tensor(images), mg.tensor(rng.integers(0, 10, net["batch"]))
+
+
+def export(net, path):
+    """Write the weights to path (.npz); {"tree", "parameters", "scores"}: what a twin is made of and compared with."""
+    module = network(net["model"], net["options"]).eval()
+    np.savez(path, **{name: value.numpy() for name, value in module.state_dict().items()})
+    count = sum(p.numel() for p in module.parameters())
+    with mg.no_grad():
+        scores = module(_batch({**net, "batch": 2})[0])
+    return {"tree": tree(module), "parameters": count, "scores": scores.numpy()}
+
+
+ATTRIBUTES = {
+    "Conv2d": ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "bias"),
+    "Linear": ("in_features", "out_features", "bias"),
+    "BatchNorm2d": ("num_features", "eps", "momentum"),
+    "MaxPool2d": ("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
+    "AvgPool2d": ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"),
+    "AdaptiveAvgPool2d": ("output_size",),
+    "LocalResponseNorm": ("size", "alpha", "beta", "k"),
+    "Dropout": ("p",),
+    "GoogLeNet": ("order",),
+}
+
+
+def tree(module):
+    """A module as (kind, {option: value}, {name: tree of a submodule}): data that any framework can build from."""
+    kind = type(module).__name__
+    options = {name: getattr(module, name) for name in ATTRIBUTES.get(kind, ())}
+    if "bias" in options:
+        options["bias"] = options["bias"] is not None
+    return kind, options, {name: tree(child) for name, child in module._modules.items() if child is not None}
+
+
+def train(net, tree=None, weights=None, variants=()):
+    """{"minigrad": one training step}: forward, cross-entropy, backward, SGD with momentum."""
+    module = network(net["model"], net["options"]).train()
+    images, labels = _batch(net)
+    optimizer = optim.SGD(module.parameters(), lr=net["lr"], momentum=0.9)
+
+    def step():
+        optimizer.zero_grad()
+        loss = F.cross_entropy(module(images), labels)
+        loss.backward()
+        optimizer.step()
+        if not np.isfinite(loss.item()):
+            raise FloatingPointError(f"{net['model']}: the loss is {loss.item()}")
+
+    return {"minigrad": step}
+
+
+def inference(net, tree=None, weights=None, variants=()):
+    """{"plain": a forward pass in evaluation mode, "fused": the same after nn.fuse}."""
+    module = network(net["model"], net["options"]).eval()
+    images, _ = _batch(net)
+    forms = {"plain": module}
+    if hasattr(nn, "fuse"):
+        forms["fused"] = nn.fuse(module)
+
+    def run(form):
+        with mg.no_grad():
+            return form(images)
+
+    return {name: lambda form=form: run(form) for name, form in forms.items() if name in (variants or forms)}
+
+
+# --- single layers
+
+
+def layer(case, variants=()):
+    """{("minigrad", part): work} for a row of layers.CASES."""
+    rng = np.random.default_rng(0)
+    mg.manual_seed(0)
+    if case["kind"] in ("SGD", "Adam"):
+        parameters = [nn.Parameter(rng.standard_normal(s, dtype=np.float32)) for s in case["shapes"]]
+        for p in parameters:
+            p.grad = mg.tensor(rng.standard_normal(p.shape, dtype=np.float32))
+        return {("minigrad", "step"): getattr(optim, case["kind"])(parameters, **case["options"]).step}
+    x = rng.standard_normal(case["x"], dtype=np.float32)
+    x = mg.from_numpy(problems.channels_last(x) if x.ndim == 4 else x)
+    x.requires_grad = True
+    if case["kind"] == "cross_entropy":
+        target = mg.tensor(rng.integers(0, case["x"][1], case["x"][0]))
+        module, parameters = lambda t: F.cross_entropy(t, target), []
+    else:
+        module = getattr(nn, case["kind"])(**case["options"])
+        parameters = list(module.parameters())
+    shape = module(x).shape
+    gy = rng.standard_normal(shape, dtype=np.float32) if shape else np.float32(1)
+    gy = mg.from_numpy(problems.channels_last(gy)) if len(shape) == 4 else mg.tensor(gy)
+
+    def both():
+        x.grad = None
+        for p in parameters:
+            p.grad = None
+        module(x).backward(gy)
+
+    return {("minigrad", "forward"): lambda: module(x), ("minigrad", "forward+backward"): both}
