@@ -60,6 +60,7 @@ def _gate():
     def loop(first, last, gy, y, gx):
         zero = gy.dtype.type(0)
         for i in range(first, last):
-            gx[i] = zero if y[i] <= zero else gy[i]
+            passed = gy[i]  # read in any case: with a branch around it the loop would not be vectorised
+            gx[i] = zero if y[i] <= zero else passed
 
     return loop

@@ -96,28 +96,6 @@ def test_the_maps_of_inception_v4_have_the_sizes_of_figure_9():
     assert all(not pool.count_include_pad for pool in layers(net, nn.AvgPool2d))
 
 
-# --- the lecture's blocks
-
-
-def multiplications(net, shape):
-    """Of all convolutions for one input of this shape."""
-    total = []
-    for conv in layers(net, nn.Conv2d):
-        conv.register_forward_hook(lambda conv, _, y: total.append(y.shape[2] * y.shape[3] * conv.weight.numel()))
-    net.eval()(mg.zeros(0, *shape))
-    return sum(total)
-
-
-def test_reductions_take_an_inception_block_from_854_to_271_million_multiplications():
-    naive, reduced = (models.create(f"inception_block_{kind}", init=False) for kind in ("naive", "reduced"))
-    assert multiplications(naive, (256, 28, 28)) == 854_196_224
-    assert multiplications(reduced, (256, 28, 28)) == 271_351_808
-    # the slide prints 358 M for the reduced block: that is ours with the 3x3 convolution counted twice
-    assert 271_351_808 + 28 * 28 * 192 * 3 * 3 * 64 == 358_055_936
-    assert naive(mg.zeros(0, 256, 28, 28)).shape == (0, 128 + 192 + 96 + 256, 28, 28)
-    assert reduced(mg.zeros(0, 256, 28, 28)).shape == (0, 128 + 192 + 96 + 64, 28, 28)
-
-
 # --- auxiliary heads
 
 

@@ -1,8 +1,11 @@
 """Matrix products."""
 from ..autograd import Function
+from ..device import device_of
 from ..tensor import as_tensor
 from .dims import broadcast_shapes
 from .promotion import same_dtype
+
+SMALL = 1 << 18  # multiplications up to which NumPy's BLAS keeps to the calling thread; for more see kernels/gemm.py
 
 
 class MatMul(Function):
@@ -10,6 +13,10 @@ class MatMul(Function):
 
     def forward(self, a, b):
         self.save(a if self.needs[1] else None, b if self.needs[0] else None)
+        if a.ndim == b.ndim == 2 and a.dtype.kind == "f" and a.size * b.shape[1] > SMALL and device_of(a) == "cpu":
+            from minigrad.kernels.gemm import matmul as large_matmul  # loads Numba
+
+            return large_matmul(a, b)
         return a @ b
 
     def backward(self, gy):

@@ -1,0 +1,70 @@
+"""The matrix product y = a b on register tiles: for linear layers, on the same threads as everything else.
+
+NumPy's BLAS has threads of its own, which go on spinning for a tenth of a second after each product and take the cores
+from the convolutions that follow; so only products too small to wake them are left to it. The smaller of the two
+matrices is packed into panels (Goto & van de Geijn 2008, section 4), the larger one is read where it lies, with any
+strides. Long sums join float64 in parts.
+"""
+import numpy as np
+
+from .conv.correlate import pack
+from .jit import jit
+from .threads import get_num_threads, scratch, share_out
+from .tile import run_tile, split, tile
+
+SMALL = 1 << 18  # multiplications up to which OpenBLAS keeps to the calling thread
+TERMS = 512  # of a sum that are added up in the arrays' dtype
+
+
+def matmul(a, b):
+    """a b, M x N and contiguous. a: M x K, b: K x N, of one float dtype, any strides."""
+    if min(*a.shape, b.shape[1]) == 0 or a.shape[0] * a.shape[1] * b.shape[1] <= SMALL:
+        return np.matmul(a, b)
+    if a.size < b.size:
+        return np.ascontiguousarray(_product(b.T, a.T).T)
+    return _product(a, b)
+
+
+def _product(a, b):
+    """a b, b being the smaller."""
+    (m, k), n = a.shape, b.shape[1]
+    if any(step % a.itemsize for step in a.strides):
+        a = np.ascontiguousarray(a)
+    panels, vectors = pack(b.T[None, :, :, None], (0,))
+    width, pixels = panels.shape[4], split(m)
+    long = k > 2 * TERMS
+    y = np.empty((m, n), a.dtype)
+    address = tile(pixels, vectors, a.dtype, joining=long).address
+    threads = get_num_threads()
+    tiles = -(-m // pixels)
+    parts = min(panels.shape[1], -(-4 * threads // tiles)) if tiles < 4 * threads else 1
+    steps = a.strides[0] // a.itemsize, a.strides[1] // a.itemsize
+    sizes = np.array([m, k, n, *steps, pixels, width, panels.shape[1], parts], np.int64)
+
+    def piece(first, last):
+        edge = scratch("edge", pixels * width, np.float64 if long else a.dtype)
+        _tiles(first, last, address, a.ctypes.data, panels.reshape(-1), y, edge, np.zeros(width, a.dtype), long, sizes)
+
+    share_out(piece, tiles * parts, pieces=min(tiles * parts, 4 * threads))
+    return y
+
+
+@jit
+def _tiles(first, last, address, a, panels, y, edge, zeros, long, sizes):
+    M, K, N, row, column, P, B, blocks, parts = sizes
+    size, offset = y.itemsize, np.zeros(1, np.int64)
+    for unit in range(first, last):
+        part, i = unit % parts, min(unit // parts * P, M - P)  # the last tile overlaps the one before
+        for b in range(blocks * part // parts, blocks * (part + 1) // parts):
+            panel = panels.ctypes.data + b * K * B * size
+            if long:
+                edge[:] = 0
+            for k in range(0, K, TERMS if long else K):
+                run_tile(
+                    address, a + (i * row + k * column) * size, row, column, offset.ctypes.data, 1,
+                    min(TERMS, K - k) if long else K, panel + k * B * size, 0, B, zeros.ctypes.data, 0,
+                    edge.ctypes.data, B, -np.inf,
+                )
+            for p in range(P):
+                for o in range(min(B, N - b * B)):
+                    y[i + p, b * B + o] = edge[p * B + o]
