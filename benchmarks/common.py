@@ -223,7 +223,7 @@ def milliseconds(times):
 def write(options, name, results, descriptions, **more):
     """Write NAME.json into options.out: the results, and what is needed to judge them. Returns the path's stem."""
     options.out.mkdir(parents=True, exist_ok=True)
-    told = {key: str(v) if isinstance(v, Path) else v for key, v in vars(options).items() if key != "known_peers"}
+    told = {key: v for key, v in vars(options).items() if key not in ("known_peers", "out")}
     document = {
         "benchmark": name, "date": time.strftime("%Y-%m-%d"), "dtype": "float32", "options": told,
         "machine": machine(), "frameworks": descriptions, **more, "results": results,
