@@ -28,7 +28,10 @@ def load_weights(name, model, options, path):
     else:
         with skip():
             net = model.build(**options)
-    net.load_state_dict({n: kept[n] if n in head else t for n, t in state.items() if n not in left_out})
+    try:
+        net.load_state_dict({n: kept[n] if n in head else t for n, t in state.items() if n not in left_out})
+    except RuntimeError as error:
+        raise RuntimeError(f"{path} does not fit {name}: {error}") from None
     return net
 
 

@@ -267,3 +267,10 @@ def test_googlenet_without_its_auxiliary_heads(tmp_path):
         net = models.googlenet(weights=path, aux_heads=False)
     check(net, state)
     assert not any(n.startswith("aux") for n in net.state_dict())
+
+
+def test_a_file_that_does_not_fit_is_named_with_the_network(tmp_path):
+    path = tmp_path / "convnet.safetensors"
+    mg.save(models.create("convnet"), path)
+    with pytest.raises(RuntimeError, match=r"convnet\.safetensors does not fit lenet5_modern: .*missing: c1\.weight"):
+        models.create("lenet5_modern", weights=path)
