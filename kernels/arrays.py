@@ -1,7 +1,8 @@
 """How kernels see their arrays: channels-last, groups as an axis of their own, zeros around the edge.
 
-Outside the kernels every image batch is logically N x C x H x W, whatever its strides. Inside, loops run
-over N x H x W x G x Cg, so that one pixel's channels are neighbours in memory and a group is just an index.
+Outside the kernels every image batch is logically N x C x H x W, whatever its strides. Inside, loops run over
+N x H x W x C, so that one pixel's channels are neighbours in memory, or over N x H x W x G x Cg, where a group is just
+an index.
 """
 import numpy as np
 
@@ -9,6 +10,16 @@ import numpy as np
 def device_of(array):
     """"cuda" for a CuPy array, "cpu" for a NumPy array; decided by the array itself, never by a global."""
     return "cuda" if type(array).__module__.partition(".")[0] == "cupy" else "cpu"
+
+
+def nhwc(x):
+    """N x C x H x W with any strides -> contiguous N x H x W x C (no copy if x is channels-last)."""
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+
+
+def nchw(y):
+    """N x H x W x C -> the N x C x H x W view of the same memory."""
+    return y.transpose(0, 3, 1, 2)
 
 
 def to_channels_last(x, groups=1):

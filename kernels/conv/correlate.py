@@ -104,7 +104,7 @@ def _pack(first, last, w, order, panels):
 
 
 @jit
-def _fill(scratch, x, n, row, column, rows, cols, H, W, C, c, Cg):
+def fill(scratch, x, n, row, column, rows, cols, H, W, C, c, Cg):
     """scratch: rows x cols x Cg of image n from (row, column) and channel c on, with zeros outside. x: flat NHWC."""
     for r in range(rows):
         h = row + r
@@ -138,7 +138,7 @@ def _correlate(first, last, address, x, w, start, y, scratch, edge, offsets, cop
         i0 = unit // parts % blocks * block
         i1 = min(i0 + block, rows)
         if copied:
-            _fill(scratch, x, n, i0 * sh + top, left, (i1 - i0 - 1) * sh + reach, span, H, W, C, g * Cg, Cg)
+            fill(scratch, x, n, i0 * sh + top, left, (i1 - i0 - 1) * sh + reach, span, H, W, C, g * Cg, Cg)
         for b in range(panels * part // parts, panels * (part + 1) // parts):
             panel = w.ctypes.data + (g * panels + b) * T * K * B * size
             bias = start.ctypes.data + (g * panels + b) * B * size
@@ -239,7 +239,7 @@ def _weight_gradient(first, last, address, x, gy, gw, scratch, sums, sums_start,
                 height = (i1 - i0 - 1) * sh + high - low
                 for n in range(n0, n1):
                     place = scratch[(n - n0) * image :]
-                    _fill(place, x, n, i0 * sh + low, left, height, span, H, W, C, g * Cg + c0, Cb)
+                    fill(place, x, n, i0 * sh + low, left, height, span, H, W, C, g * Cg + c0, Cb)
                 outputs = gy.ctypes.data + ((n0 * rows + i0) * cols * G + g) * OCg * size
                 for run in range(run0, run1):
                     dh, dw, _, count = runs[run]

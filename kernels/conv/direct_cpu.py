@@ -4,6 +4,7 @@ correlate.py has the loops; which pixels they combine is the Walk's business.
 """
 import numpy as np
 
+from ..arrays import nchw, nhwc
 from .correlate import correlate, weight_gradient
 from .params import conv_output_shape
 from .walk import forward_walk, input_grad_walks
@@ -36,16 +37,6 @@ def grad_weight(x, gy, p, w_shape, flip=False):
         walk = forward_walk(x.shape, w_shape, p, flip)
         weight_gradient(nhwc(x), nhwc(gy), walk, by_position(gw, p.groups))
     return gw
-
-
-def nhwc(x):
-    """N x C x H x W with any strides -> contiguous N x H x W x C (no copy if x is channels-last)."""
-    return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
-
-
-def nchw(y):
-    """N x H x W x C -> the N x C x H x W view of the same memory."""
-    return y.transpose(0, 3, 1, 2)
 
 
 def by_position(w, groups):

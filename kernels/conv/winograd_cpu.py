@@ -25,12 +25,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..arrays import nchw, nhwc
 from ..jit import jit
 from ..sandwich import run_sandwich, sandwich, transposed
 from ..threads import get_num_threads, scratch, share_out
 from ..tile import host, lanes, run_tile, tile
-from .correlate import _fill, pack
-from .direct_cpu import by_position, nchw, nhwc
+from .correlate import fill, pack
+from .direct_cpu import by_position
 from .params import conv_output_shape
 
 
@@ -157,7 +158,7 @@ def _inputs(address, x, V, patch, zeros, t0, t1, chunk, H, W, C, Cp, top, left, 
         if h >= 0 and w >= 0 and h + r <= H and w + r <= W and Cp == C:
             d, step = x.ctypes.data + ((n * H + h) * W + w) * C * size, W * C
         else:
-            _fill(patch, x, n, h, w, r, r, H, W, C, 0, C)
+            fill(patch, x, n, h, w, r, r, H, W, C, 0, C)
             d, step = patch.ctypes.data, r * C
         run_sandwich(address, d, step, C, to, q * chunk * Cp, chunk * Cp, zeros.ctypes.data, Cp, -np.inf)
 

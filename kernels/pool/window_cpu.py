@@ -7,6 +7,7 @@ before any loop is called, so nothing is compiled for it. Array axes: x (N, H, W
 """
 import numpy as np
 
+from ..arrays import nchw, nhwc
 from ..jit import jit
 from .spans import coverings, divisors, windows
 
@@ -110,16 +111,6 @@ def lp_spread(b, x, y, p, q):
 def lp_factors(x_shape, dtype, p):
     """k, OH x OW: the area of a whole window over what is left of each one at the edge."""
     return (p.kernel[0] * p.kernel[1] / divisors(p, x_shape[2:], np.dtype("float64"))).astype(dtype)
-
-
-def nhwc(x):
-    """N x C x H x W with any strides -> contiguous N x H x W x C (no copy if x is channels-last)."""
-    return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
-
-
-def nchw(y):
-    """N x H x W x C -> the N x C x H x W view of the same memory."""
-    return y.transpose(0, 3, 1, 2)
 
 
 @jit
