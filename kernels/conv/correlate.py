@@ -11,6 +11,7 @@ and the sums of all blocks of pixels are kept in one place. Nothing is added in 
 import numpy as np
 
 from ..jit import jit
+from ..memory import clear, copy
 from ..threads import get_num_threads, scratch, share_out
 from ..tile import lanes, run_tile, split, tile
 
@@ -106,24 +107,25 @@ def _pack(first, last, w, order, panels):
 @jit
 def fill(scratch, x, n, row, column, rows, cols, H, W, C, c, Cg):
     """scratch: rows x cols x Cg of image n from (row, column) and channel c on, with zeros outside. x: flat NHWC."""
+    size = x.itemsize
     for r in range(rows):
         h = row + r
-        to = r * cols * Cg
+        to = scratch.ctypes.data + r * cols * Cg * size
         before = cols if h < 0 or h >= H else min(cols, max(0, -column))
         after = before if before == cols else max(before, min(cols, W - column))
-        for i in range(to, to + before * Cg):
-            scratch[i] = 0
-        for i in range(to + after * Cg, to + cols * Cg):
-            scratch[i] = 0
+        clear(to, before * Cg * size)
+        clear(to + after * Cg * size, (cols - after) * Cg * size)
         source = ((n * H + h) * W + column + before) * C + c
-        to += before * Cg
         if Cg == C:
-            for i in range((after - before) * Cg):
-                scratch[to + i] = x[source + i]
-        else:
-            for j in range(after - before):
+            copy(to + before * Cg * size, x.ctypes.data + source * size, (after - before) * Cg * size)
+            continue
+        at = (r * cols + before) * Cg
+        for j in range(after - before):
+            if Cg >= 16:
+                copy(to + (before + j) * Cg * size, x.ctypes.data + (source + j * C) * size, Cg * size)
+            else:
                 for i in range(Cg):
-                    scratch[to + j * Cg + i] = x[source + j * C + i]
+                    scratch[at + j * Cg + i] = x[source + j * C + i]
 
 
 @jit

@@ -27,6 +27,7 @@ import numpy as np
 
 from ..arrays import nchw, nhwc
 from ..jit import jit
+from ..memory import copy
 from ..sandwich import run_sandwich, sandwich, transposed
 from ..threads import get_num_threads, scratch, share_out
 from ..tile import host, lanes, run_tile, tile
@@ -53,7 +54,8 @@ F4 = Algorithm(
     "1/4 0 0; -1/6 -1/6 -1/6; -1/6 1/6 -1/6; 1/24 1/12 1/6; 1/24 -1/12 1/6; 0 0 1",
     "1 1 1 1 1 0; 0 1 -1 2 -2 0; 0 1 1 4 4 0; 0 1 -1 8 -8 1",
 )
-TERMS = 256  # tiles whose products are summed in x's dtype, before they join a sum in float64
+TERMS = 256  # tiles whose products are summed before they join the sum of those before
+RUN = 16  # input channels whose weight gradients are brought into the weight's order together
 CHUNK = 1 << 19  # bytes of V and M in work at a time
 LARGE = 16  # tiles of tile.py for which a U beyond the second-level cache is read once
 
@@ -90,23 +92,24 @@ def _convolve(x, w, order, size, padding, algorithm):
     y = np.empty((n, *size, oc), x.dtype)
     if not y.size:
         return y
-    U, vectors = transform_weights(w, order, algorithm)
+    U, blocks, b = transform_weights(w, order, algorithm)
     L, P = lanes(x.dtype), host().pixels
     across, down = -(-size[1] // m), -(-size[0] // m)
     total, q = n * across * down, m + 2
-    cp, ocp = -(-c // L) * L, U.shape[1] * U.shape[3]
+    cv, cp, ocp = -(-c // L) * L, row_width(c, x.dtype), blocks * b
     most = max(1, CHUNK // (q * q * (cp + ocp) * x.itemsize * P), LARGE if U.nbytes > 2 * CHUNK else 1) * P
     shares = get_num_threads() * -(-total // (get_num_threads() * most))
     chunk = -(-total // (shares * P)) * P
     before, after = sandwich(algorithm.BT, x.dtype), sandwich(algorithm.AT, x.dtype)
-    addresses = before.address, tile(P, vectors, x.dtype).address, after.address
+    addresses = before.address, tile(P, b // L, x.dtype).address, after.address
+    steps = apart(chunk * cp, L), U.shape[1], apart(chunk * ocp, L)
     geometry = np.array([
-        height, width, c, cp, *size, oc, ocp, *padding, m, q, down, across, total, chunk, P, U.shape[3],
+        height, width, c, cv, cp, *size, oc, ocp, *padding, m, q, down, across, total, chunk, P, b, *steps,
     ], np.int64)
 
     def piece(first, last):
-        V, M = scratch("V", q * q * chunk * cp, x.dtype), scratch("M", q * q * chunk * ocp, x.dtype)
-        patch, zeros = scratch("patch", q * q * max(cp, ocp) + L, x.dtype), np.zeros(max(cp, ocp), x.dtype)
+        V, M = scratch("V", q * q * steps[0], x.dtype), scratch("M", q * q * steps[2], x.dtype)
+        patch, zeros = scratch("patch", q * q * max(c, ocp) + L, x.dtype), np.zeros(max(cv, ocp), x.dtype)
         _chunks(first, last, addresses, x.reshape(-1), U.reshape(-1), y.reshape(-1), V, M, patch, zeros, geometry)
 
     chunks = -(-total // chunk)
@@ -114,72 +117,92 @@ def _convolve(x, w, order, size, padding, algorithm):
     return y
 
 
+def apart(size, L):
+    """The step between matrices of `size` elements: an odd number of vectors.
+
+    The q q matrices are used side by side; a large power of two apart they would fall into the same few lines of the
+    first-level cache, and drive each other out.
+    """
+    return (-(-size // L) | 1) * L
+
+
+def row_width(channels, dtype):
+    """The step between the rows of V, channels rounded up to vectors: for the same reason no multiple of 2 KiB."""
+    L = lanes(dtype)
+    width = -(-channels // L) * L
+    return width if width * np.dtype(dtype).itemsize % 2048 else width + L
+
+
 def transform_weights(w, order, algorithm):
-    """U = G g G^T for all channels, as q q stacks of panels OC/B x C x B for the register tile; and B / L."""
+    """U = G g G^T for all channels, q q rows of panels OC/B x C x B for the register tile; how many panels; and B."""
     panels, vectors = pack(w, tuple(order))
     _, blocks, _, c, b = panels.shape
-    q = algorithm.m + 2
-    U = scratch("U", (q * q, blocks, c, b), w.dtype)
-    address = sandwich(algorithm.G, w.dtype).address
-    share_out(_weights, blocks * c, address, panels.reshape(-1), U.reshape(-1), np.zeros(b, w.dtype), c, blocks, q)
-    return U, vectors
+    q, L = algorithm.m + 2, lanes(w.dtype)
+    U = scratch("U", (q * q, apart(blocks * c * b, L)), w.dtype)
+    address, steps = sandwich(algorithm.G, w.dtype).address, (q * U.shape[1], U.shape[1])
+    share_out(_weights, blocks * c, address, panels.reshape(-1), U.reshape(-1), np.zeros(b, w.dtype), c, steps)
+    return U, blocks, b
 
 
 @jit
-def _weights(first, last, address, panels, U, zeros, C, blocks, q):
+def _weights(first, last, address, panels, U, zeros, C, steps):
     B, size = len(zeros), U.itemsize
     for unit in range(first, last):  # (block, channel)
         block, c = unit // C, unit % C
         g = panels.ctypes.data + (block * 9 * C + c) * B * size
-        step = blocks * C * B
-        run_sandwich(address, g, 3 * C * B, C * B, U.ctypes.data + unit * B * size, q * step, step, zeros.ctypes.data,
-                     B, -np.inf)
+        to = U.ctypes.data + unit * B * size
+        run_sandwich(address, g, 3 * C * B, C * B, to, steps[0], steps[1], zeros.ctypes.data, B, -np.inf)
 
 
 @jit
 def _chunks(first, last, addresses, x, U, y, V, M, patch, zeros, geometry):
     """Some chunks of tiles from x to y."""
-    H, W, C, Cp, OH, OW, OC, OCp, top, left, m, q, down, across, total, chunk, P, B = geometry
+    H, W, C, Cv, Cp, OH, OW, OC, OCp, top, left, m, q, down, across, total, chunk, P, B, vs, us, ms = geometry
     for number in range(first, last):
         t0 = number * chunk
         t1 = min(t0 + chunk, total)
-        _inputs(addresses[0], x, V, patch, zeros, t0, t1, chunk, H, W, C, Cp, top, left, m, q, q, down, across)
-        _products(addresses[1], V, U, M, zeros, t1 - t0, chunk, C, Cp, OCp, q, P, B)
-        _outputs(addresses[2], M, y, patch, zeros, t0, t1, chunk, OH, OW, OC, OCp, m, q, down, across)
+        _inputs(addresses[0], x, V, patch, zeros, t0, t1, vs, H, W, C, Cv, Cp, Cv, 0, top, left, m, q, q, down, across)
+        _products(addresses[1], V, U, M, zeros, t1 - t0, vs, us, ms, C, Cp, OCp, q, P, B)
+        _outputs(addresses[2], M, y, patch, zeros, t0, t1, ms, OH, OW, OC, OCp, m, q, down, across)
 
 
 @jit
-def _inputs(address, x, V, patch, zeros, t0, t1, chunk, H, W, C, Cp, top, left, m, r, q, down, across):
-    """V, q q x chunk x Cp, of the tiles t0 ... t1: the r x r pixels from (row m - top, column m - left) on."""
+def _inputs(address, x, V, patch, zeros, t0, t1, vs, H, W, C, Cv, Cp, B, bs, top, left, m, r, q, down, across):
+    """V of the tiles t0 ... t1: the r x r pixels from (row m - top, column m - left) on, transformed.
+
+    V: q q matrices, each a step of vs from the last, of rows of B channels, a step of Cp from tile to tile, and of bs
+    from these channels to the next B. Cv: C rounded up to vectors.
+    """
     size = x.itemsize
     for t in range(t0, t1):
         n, h, w = t // across // down, t // across % down * m - top, t % across * m - left
-        to = V.ctypes.data + (t - t0) * Cp * size
-        if h >= 0 and w >= 0 and h + r <= H and w + r <= W and Cp == C:
+        if h >= 0 and w >= 0 and h + r <= H and w + r <= W and Cv == C:
             d, step = x.ctypes.data + ((n * H + h) * W + w) * C * size, W * C
         else:
             fill(patch, x, n, h, w, r, r, H, W, C, 0, C)
             d, step = patch.ctypes.data, r * C
-        run_sandwich(address, d, step, C, to, q * chunk * Cp, chunk * Cp, zeros.ctypes.data, Cp, -np.inf)
+        for c in range(0, Cv, B):
+            to = V.ctypes.data + ((t - t0) * Cp + c // B * bs) * size
+            run_sandwich(address, d + c * size, step, C, to, q * vs, vs, zeros.ctypes.data, min(B, Cv - c), -np.inf)
 
 
 @jit
-def _products(address, V, U, M, zeros, tiles, chunk, C, Cp, OCp, q, P, B):
-    """M = V U for each of the q q elements: tiles x C times C x OC."""
+def _products(address, V, U, M, zeros, tiles, vs, us, ms, C, Cp, OCp, q, P, B):
+    """M = V U for each of the q q elements: tiles x C times C x OC. vs, us, ms: the steps from one to the next."""
     size = V.itemsize
     offset = np.zeros(1, np.int64)
     for k in range(q * q):
         for o in range(0, OCp, B):
-            panel = U.ctypes.data + (k * OCp + o) * C * size
+            panel = U.ctypes.data + (k * us + o * C) * size
             for t in range(0, tiles, P):
                 run_tile(
-                    address, V.ctypes.data + (k * chunk + t) * Cp * size, Cp, 1, offset.ctypes.data, 1, C, panel, 0, B,
-                    zeros.ctypes.data, 0, M.ctypes.data + ((k * chunk + t) * OCp + o) * size, OCp, -np.inf,
+                    address, V.ctypes.data + (k * vs + t * Cp) * size, Cp, 1, offset.ctypes.data, 1, C, panel, 0, B,
+                    zeros.ctypes.data, 0, M.ctypes.data + (k * ms + t * OCp + o) * size, OCp, -np.inf,
                 )
 
 
 @jit
-def _outputs(address, M, y, patch, zeros, t0, t1, chunk, OH, OW, OC, OCp, m, q, down, across):
+def _outputs(address, M, y, patch, zeros, t0, t1, ms, OH, OW, OC, OCp, m, q, down, across):
     """y = A^T M A for the tiles t0 ... t1; what lies outside of y is dropped."""
     size = y.itemsize
     for t in range(t0, t1):
@@ -187,15 +210,14 @@ def _outputs(address, M, y, patch, zeros, t0, t1, chunk, OH, OW, OC, OCp, m, q, 
         sums = M.ctypes.data + (t - t0) * OCp * size
         at = ((n * OH + h) * OW + w) * OC
         if h + m <= OH and w + m <= OW and OCp == OC:
-            run_sandwich(address, sums, q * chunk * OCp, chunk * OCp, y.ctypes.data + at * size, OW * OC, OC,
-                         zeros.ctypes.data, OCp, -np.inf)
+            run_sandwich(address, sums, q * ms, ms, y.ctypes.data + at * size, OW * OC, OC, zeros.ctypes.data, OC,
+                         -np.inf)
             continue
-        run_sandwich(address, sums, q * chunk * OCp, chunk * OCp, patch.ctypes.data, m * OCp, OCp, zeros.ctypes.data,
-                     OCp, -np.inf)
+        run_sandwich(address, sums, q * ms, ms, patch.ctypes.data, m * OCp, OCp, zeros.ctypes.data, OCp, -np.inf)
         for i in range(min(m, OH - h)):
             for j in range(min(m, OW - w)):
-                for o in range(OC):
-                    y[at + (i * OW + j) * OC + o] = patch[(i * m + j) * OCp + o]
+                copy(y.ctypes.data + (at + (i * OW + j) * OC) * size, patch.ctypes.data + (i * m + j) * OCp * size,
+                     OC * size)
 
 
 # --- the weight gradient
@@ -212,59 +234,69 @@ def grad_weight(x, gy, p, w_shape, algorithm=F4):
     m, q, L, P = algorithm.m, algorithm.m + 2, lanes(x.dtype), host().pixels
     vectors = 1 if oc <= L else 2
     b = vectors * L
-    cp, ocp, rows = -(-c // L) * L, -(-oc // b) * b, -(-c // P) * P
+    cv, ov = -(-c // L) * L, -(-oc // L) * L
+    cp, rows, panels = row_width(c, x.dtype), -(-c // P) * P, -(-oc // b)
     across, down = -(-ow // m), -(-oh // m)
     total = n * across * down
     chunk = -(-total // -(-total // TERMS))
-    V, Z = scratch("V", q * q * chunk * cp + P, x.dtype), scratch("M", q * q * chunk * ocp, x.dtype)
-    S, zeros = scratch("U", q * q * rows * ocp, np.float64), np.zeros(max(cp, ocp), x.dtype)
-    S[:] = 0
+    steps = apart(chunk * cp + P, L), apart(panels * chunk * b, L), apart(rows * panels * b, L)
+    V, Z, S = (scratch(name, q * q * step, x.dtype) for name, step in zip("VMU", steps, strict=True))
+    zeros = np.zeros(max(cv, ov, b), x.dtype)
     BT, A = sandwich(algorithm.BT, x.dtype).address, sandwich(transposed(algorithm.AT), x.dtype).address
     (top, _), (left, _) = p.padding
+    if ov < panels * b:
+        Z[:] = 0  # a panel's second vector that no channel fills
 
     def transform(first, last, t0):
-        patch = scratch("patch", q * q * max(cp, ocp) + L, x.dtype)
-        sizes = t0 + first, t0 + last, chunk
-        shifted = V[first * cp :], Z[first * ocp :]
-        grid = q, down, across
-        _inputs(BT, x.reshape(-1), shifted[0], patch, zeros, *sizes, height, width, c, cp, top, left, m, q, *grid)
-        _inputs(A, gy.reshape(-1), shifted[1], patch, zeros, *sizes, oh, ow, oc, ocp, 0, 0, m, m, *grid)
+        patch = scratch("patch", q * q * max(c, oc) + L, x.dtype)
+        part, grid = (t0 + first, t0 + last), (q, down, across)
+        _inputs(BT, x.reshape(-1), V[first * cp :], patch, zeros, *part, steps[0], height, width, c, cv, cp, cv, 0,
+                top, left, m, q, *grid)
+        _inputs(A, gy.reshape(-1), Z[first * b :], patch, zeros, *part, steps[1], oh, ow, oc, ov, b, b, chunk * b,
+                0, 0, m, m, *grid)
 
-    address = tile(P, vectors, x.dtype, joining=True).address
+    address = tile(P, vectors, x.dtype).address
     for t0 in range(0, total, chunk):
         tiles = min(chunk, total - t0)
         share_out(partial(transform, t0=t0), tiles)
-        share_out(_accumulate, q * q, address, V, Z, S, zeros, tiles, chunk, c, cp, ocp, rows, P, b)
+        share_out(_accumulate, q * q * panels, address, V, Z, S, zeros, t0 > 0, tiles, chunk, c, cp, panels, rows, P, b,
+                  steps)
     GT = sandwich(transposed(algorithm.G), x.dtype).address
-    share_out(_to_kernel, c, GT, S, gw.reshape(-1), zeros, c, oc, ocp, rows, q)
+    share_out(_to_kernel, panels, GT, S, gw.reshape(-1), zeros, c, oc, rows, q, b, steps[2])
     return gw
 
 
 @jit
-def _accumulate(first, last, address, V, Z, S, zeros, tiles, chunk, C, Cp, OCp, rows, P, B):
-    """S += V^T Z, in float64, for elements first ... last of the q q: C x tiles times tiles x OC."""
+def _accumulate(first, last, address, V, Z, S, zeros, more, tiles, chunk, C, Cp, panels, rows, P, B, steps):
+    """S = V^T Z, or S += V^T Z if there is `more`: C x tiles times tiles x OC, in panels of S, rows x B each."""
     size = V.itemsize
     offset = np.zeros(1, np.int64)
-    for k in range(first, last):
+    for unit in range(first, last):
+        k, o = unit // panels, unit % panels
+        panel = Z.ctypes.data + (k * steps[1] + o * chunk * B) * size
         for c in range(0, C, P):
-            for o in range(0, OCp, B):
-                run_tile(
-                    address, V.ctypes.data + (k * chunk * Cp + c) * size, 1, Cp, offset.ctypes.data, 1, tiles,
-                    Z.ctypes.data + (k * chunk * OCp + o) * size, 0, OCp, zeros.ctypes.data, 0,
-                    S.ctypes.data + ((k * rows + c) * OCp + o) * 8, OCp, -np.inf,
-                )
+            to = S.ctypes.data + (k * steps[2] + (o * rows + c) * B) * size
+            run_tile(
+                address, V.ctypes.data + (k * steps[0] + c) * size, 1, Cp, offset.ctypes.data, 1, tiles, panel, 0, B,
+                to if more else zeros.ctypes.data, B if more else 0, to, B, -np.inf,
+            )
 
 
 @jit
-def _to_kernel(first, last, address, S, gw, zeros, C, OC, OCp, rows, q):
-    """gw = G^T S G for input channels first ... last."""
-    sums, kernel = np.empty((q * q, OCp), gw.dtype), np.empty(9 * OCp, gw.dtype)
-    for c in range(first, last):
-        for k in range(q * q):
-            for o in range(OCp):
-                sums[k, o] = S[(k * rows + c) * OCp + o]
-        run_sandwich(address, sums.ctypes.data, q * OCp, OCp, kernel.ctypes.data, 3 * OCp, OCp, zeros.ctypes.data,
-                     OCp, -np.inf)
-        for o in range(OC):
-            for k in range(9):
-                gw[(o * C + c) * 9 + k] = kernel[k * OCp + o]
+def _to_kernel(first, last, address, S, gw, zeros, C, OC, rows, q, B, step):
+    """gw = G^T S G for some panels of output channels."""
+    size = S.itemsize
+    kernel, run = np.empty((9, B), gw.dtype), np.empty((B, 9 * RUN), gw.dtype)
+    for o in range(first, last):
+        valid = min(B, OC - o * B)
+        for c0 in range(0, C, RUN):
+            c1 = min(c0 + RUN, C)
+            for c in range(c0, c1):
+                run_sandwich(address, S.ctypes.data + (o * rows + c) * B * size, q * step, step, kernel.ctypes.data,
+                             3 * B, B, zeros.ctypes.data, B, -np.inf)
+                for i in range(valid):
+                    for k in range(9):
+                        run[i, (c - c0) * 9 + k] = kernel[k, i]
+            for i in range(valid):
+                to = gw.ctypes.data + ((o * B + i) * C + c0) * 9 * size
+                copy(to, run.ctypes.data + i * 9 * RUN * size, (c1 - c0) * 9 * size)
