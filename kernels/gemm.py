@@ -7,10 +7,10 @@ strides. Long sums join float64 in parts.
 """
 import numpy as np
 
-from .conv.correlate import pack
+from .conv.pack import pack
 from .jit import jit
 from .threads import get_num_threads, scratch, share_out
-from .tile import run_tile, split, tile
+from .tile import most_pixels, run_tile, split, tile
 
 SMALL = 1 << 18  # multiplications up to which OpenBLAS keeps to the calling thread
 TERMS = 512  # of a sum that are added up in the arrays' dtype
@@ -31,7 +31,7 @@ def _product(a, b):
     if any(step % a.itemsize for step in a.strides):
         a = np.ascontiguousarray(a)
     panels, vectors = pack(b.T[None, :, :, None], (0,))
-    width, pixels = panels.shape[4], split(m)
+    width, pixels = panels.shape[4], split(m, most_pixels(vectors))
     long = k > 2 * TERMS
     y = np.empty((m, n), a.dtype)
     address = tile(pixels, vectors, a.dtype, joining=long).address

@@ -54,9 +54,13 @@ def lanes(dtype):
     return host().vector_bytes // np.dtype(dtype).itemsize
 
 
-def split(count, most=None):
+def most_pixels(vectors):
+    """The largest P for V = 1, 2 or 3, so that all sums stay in registers."""
+    return host().pixels if vectors < 3 else host().pixels * 4 // 7
+
+
+def split(count, most):
     """P: `count` rows in as few tiles as possible, and these as equal as possible: 28 -> 14, 27 -> 14, 7 -> 7."""
-    most = host().pixels if most is None else most
     return -(-count // -(-count // most))
 
 

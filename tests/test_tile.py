@@ -4,6 +4,7 @@ import pytest
 
 from minigrad.kernels import sandwich as sandwich_module
 from minigrad.kernels import tile as tile_module
+from minigrad.kernels import transpose as transpose_module
 from minigrad.kernels.conv import conv_params, direct_cpu, reference, walk, winograd_cpu
 from minigrad.kernels.jit import jit
 from minigrad.kernels.sandwich import numbers, run_sandwich, sandwich, transposed
@@ -73,9 +74,9 @@ def test_nan_passes_the_lower_limit():
 @pytest.mark.parametrize("host", [Host(64, 14), Host(32, 6), Host(16, 12), Host(16, 6)])
 def test_other_vector_widths_give_the_same_convolution(monkeypatch, host):
     monkeypatch.setattr(tile_module, "host", lambda: host)
-    for module in (tile_module, sandwich_module):
-        (module.tile if module is tile_module else module.sandwich).cache_clear()
-    monkeypatch.setattr(winograd_cpu, "host", lambda: host)
+    compiled = tile_module.tile, sandwich_module.sandwich, transpose_module.transpose
+    for family in compiled:
+        family.cache_clear()
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((2, 5, 9, 7)), rng.standard_normal((11, 5, 3, 3))
     p = conv_params(x.shape, w.shape, padding=1)
@@ -85,8 +86,8 @@ def test_other_vector_widths_give_the_same_convolution(monkeypatch, host):
         np.testing.assert_allclose(
             row.grad_weight(x, wanted, p, w.shape), reference.grad_weight(x, wanted, p, w.shape), rtol=1e-11, atol=1e-10
         )
-    tile_module.tile.cache_clear()
-    sandwich_module.sandwich.cache_clear()
+    for family in compiled:
+        family.cache_clear()
 
 
 def test_split_gives_the_fewest_and_most_equal_tiles():

@@ -5,9 +5,10 @@ correlate.py has the loops; which pixels they combine is the Walk's business.
 import numpy as np
 
 from ..arrays import nchw, nhwc
-from .correlate import correlate, weight_gradient
+from .correlate import correlate
 from .params import conv_output_shape
 from .walk import forward_walk, input_grad_walks
+from .weight_gradient import weight_gradient
 
 
 def forward(x, w, p, flip=False):

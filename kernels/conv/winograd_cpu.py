@@ -30,9 +30,10 @@ from ..jit import jit
 from ..memory import copy
 from ..sandwich import run_sandwich, sandwich, transposed
 from ..threads import get_num_threads, scratch, share_out
-from ..tile import host, lanes, run_tile, tile
-from .correlate import fill, pack
+from ..tile import lanes, most_pixels, run_tile, tile
+from .correlate import fill
 from .direct_cpu import by_position
+from .pack import pack, vectors_for
 from .params import conv_output_shape
 
 
@@ -93,7 +94,7 @@ def _convolve(x, w, order, size, padding, algorithm):
     if not y.size:
         return y
     U, blocks, b = transform_weights(w, order, algorithm)
-    L, P = lanes(x.dtype), host().pixels
+    L, P = lanes(x.dtype), most_pixels(b // lanes(x.dtype))
     across, down = -(-size[1] // m), -(-size[0] // m)
     total, q = n * across * down, m + 2
     cv, cp, ocp = -(-c // L) * L, row_width(c, x.dtype), blocks * b
@@ -135,7 +136,7 @@ def row_width(channels, dtype):
 
 def transform_weights(w, order, algorithm):
     """U = G g G^T for all channels, q q rows of panels OC/B x C x B for the register tile; how many panels; and B."""
-    panels, vectors = pack(w, tuple(order))
+    panels, _ = pack(w, tuple(order))
     _, blocks, _, c, b = panels.shape
     q, L = algorithm.m + 2, lanes(w.dtype)
     U = scratch("U", (q * q, apart(blocks * c * b, L)), w.dtype)
@@ -179,7 +180,7 @@ def _inputs(address, x, V, patch, zeros, t0, t1, vs, H, W, C, Cv, Cp, B, bs, top
         if h >= 0 and w >= 0 and h + r <= H and w + r <= W and Cv == C:
             d, step = x.ctypes.data + ((n * H + h) * W + w) * C * size, W * C
         else:
-            fill(patch, x, n, h, w, r, r, H, W, C, 0, C)
+            fill(patch, x, n, h, w, r, r, 1, 1, C, H, W, C, 0, C)
             d, step = patch.ctypes.data, r * C
         for c in range(0, Cv, B):
             to = V.ctypes.data + ((t - t0) * Cp + c // B * bs) * size
@@ -231,8 +232,8 @@ def grad_weight(x, gy, p, w_shape, algorithm=F4):
     oh, ow, oc = gy.shape[1:]
     if not x.size:
         return gw
-    m, q, L, P = algorithm.m, algorithm.m + 2, lanes(x.dtype), host().pixels
-    vectors = 1 if oc <= L else 2
+    m, q, L, vectors = algorithm.m, algorithm.m + 2, lanes(x.dtype), vectors_for(oc, x.dtype)
+    P = most_pixels(vectors)
     b = vectors * L
     cv, ov = -(-c // L) * L, -(-oc // L) * L
     cp, rows, panels = row_width(c, x.dtype), -(-c // P) * P, -(-oc // b)

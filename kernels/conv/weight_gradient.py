@@ -1,0 +1,195 @@
+"""The weight gradient of the direct algorithms: the register tile the other way round.
+
+Rows of the tile are (tap, input channel), columns output channels, and the sum runs over output pixels: a block of them
+at a time, whose inputs are copied with the zeros around the edge and whose gradients are packed into panels, so that
+both lie in the cache while all rows and columns meet. Sums are kept in one place from block to block, so nothing is
+added in an order that depends on the threads.
+"""
+import numpy as np
+
+from ..jit import jit
+from ..memory import clear, copy
+from ..threads import get_num_threads, scratch, share_out
+from ..tile import lanes, most_pixels, run_tile, split, tile
+from .correlate import SCRATCH, condensed, fill
+from .pack import vectors_for
+
+PART = 64  # input channels whose weight gradient is summed at a time
+PANELS = 4  # panels of output channels, likewise
+TERMS = 256  # of a sum over pixels that are added up before they join the sum of those before
+RUN = 256  # numbers of a channel's weight gradient that are brought into order together
+
+
+def weight_gradient(x, gy, walk, gw):
+    """Fill gw with the sums over all outputs of x times gy.
+
+    x: N x H x W x G Cg, contiguous. gy: N x OH x OW x G OCg, contiguous, the Walk's whole grid. gw: G x OCg x Cg x
+    kernel positions, contiguous.
+    """
+    g, ocg, cg, positions = gw.shape
+    if g > 1 and cg == ocg == 1:
+        table = np.array([walk.dh, walk.dw, walk.order], np.int64)
+        share_out(_depthwise_weight_gradient, -(-g // PART), x, gy, gw.reshape(g, positions), table, *walk.stride)
+        return
+    if len(walk.dh) == 1 and walk.stride == (1, 1) and walk.grid == x.shape[1:3] and walk.inside(walk.grid):
+        x, gy = x.reshape(1, 1, -1, x.shape[3]), gy.reshape(1, 1, -1, gy.shape[3])  # rows and images do not matter
+        walk = walk._replace(grid=x.shape[1:3])
+    n, height, width, c = x.shape
+    (rows, cols), (row_step, col_step) = walk.grid, walk.stride
+    seen, thin = condensed(walk)
+    sh, sw = seen.stride
+    runs = np.array(seen.runs(), np.int64)
+    vectors, threads = vectors_for(ocg, x.dtype), get_num_threads()
+    width_b = vectors * lanes(x.dtype)
+    panels = -(-ocg // width_b)
+    part, together, shares = min(cg, PART), min(PANELS, panels), 1
+    while together > 1 and g * -(-cg // part) * -(-panels // together) < 4 * threads:
+        together = -(-together // 2)
+    while part > 16 and g * -(-cg // part) * -(-panels // together) < 4 * threads:
+        part = -(-part // 2)
+    if g * -(-cg // part) * -(-panels // together) < threads:  # share out the rows of the kernel as well
+        shares = min(len(runs), threads)
+    blocks = _blocks(n, rows, cols, sw * part * x.itemsize)
+    most_images, most_rows, most_cols = map(int, (blocks[:, 1::2] - blocks[:, ::2]).max(0))
+    reach, span = max(seen.dh) + 1, (most_cols - 1) * sw + max(seen.dw) + 1
+    image = ((most_rows - 1) * sh + reach) * span * part
+    pixels = split(int(runs[:, 3].max()) * part, most_pixels(vectors))
+    heights = np.cumsum([0, *(-(-runs[:, 3] * part // pixels) * pixels)])
+    address = tile(pixels, vectors, x.dtype).address
+    geometry = np.array([
+        height, width, c, cg, rows, cols, sh, sw, row_step, col_step, min(walk.dh), min(walk.dw), span, reach, *thin,
+        part, shares, image, g, ocg, panels, together, positions, pixels, width_b,
+    ], np.int64)
+    order = np.array(walk.order, np.int64)
+    most = most_images * most_rows * most_cols
+
+    def piece(first, last):
+        inputs = scratch("image", most_images * image + pixels, x.dtype)
+        inputs[-pixels:] = 0
+        given = scratch("given", together * most * width_b, x.dtype)
+        sums = scratch("sums", int(together * heights[-1] * width_b), x.dtype)
+        offsets, zeros = np.empty(most_images * most_rows, np.int64), np.zeros(width_b, x.dtype)
+        _weight_gradient(
+            first, last, address, x.reshape(-1), gy.reshape(-1), gw.reshape(-1), inputs, given, sums, heights, zeros,
+            offsets, blocks, runs, order, geometry,
+        )
+
+    units = g * -(-cg // part) * -(-panels // together) * shares
+    share_out(piece, units, pieces=min(units, 4 * threads))
+
+
+def _blocks(n, rows, cols, pixel_bytes):
+    """Blocks of about TERMS output pixels: first and last image, row and column of each."""
+    if rows == 1 and n == 1:
+        return np.array([(0, 1, 0, 1, j, min(j + TERMS, cols)) for j in range(0, cols, TERMS)], np.int64)
+    at_once = max(1, min(SCRATCH // (pixel_bytes * cols), TERMS // cols))  # rows of outputs
+    block, images = min(rows, at_once), max(1, min(n, at_once // rows))
+    return np.array([
+        (m, min(m + images, n), i, min(i + block, rows), 0, cols)
+        for m in range(0, n, images) for i in range(0, rows, block)
+    ], np.int64)
+
+
+@jit
+def _weight_gradient(first, last, address, x, gy, gw, inputs, given, sums, heights, zeros, offsets, blocks, runs, order,
+                     geometry):
+    (H, W, C, Cg, rows, cols, sh, sw, row_step, col_step, top, left, span, reach, thin_h, thin_w, part, shares, image,
+     G, OCg, panels, together, positions, P, B) = geometry
+    parts, groups, size = -(-Cg // part), -(-panels // together), x.itemsize
+    for unit in range(first, last):
+        share, b0, g = unit % shares, unit // shares % groups * together, unit // shares // groups // parts
+        b1, c0 = min(b0 + together, panels), unit // shares // groups % parts * part
+        Cb = min(part, Cg - c0)
+        run0, run1 = len(runs) * share // shares, len(runs) * (share + 1) // shares
+        for k in range(len(blocks)):
+            n0, n1, i0, i1, j0, j1 = blocks[k]
+            down = i1 - i0
+            for n in range(n0, n1):
+                row, column = i0 * row_step + top, j0 * col_step + left
+                fill(inputs[(n - n0) * image :], x, n, row, column, (down - 1) * sh + reach, span, thin_h, thin_w, Cb,
+                     H, W, C, g * Cg + c0, Cb)
+            _pack_gradients(gy, given, n0, n1, i0, i1, j0, j1, b0, b1, rows, cols, g, G, OCg, B)
+            for b in range(b0, b1):
+                panel = given.ctypes.data + (b - b0) * (n1 - n0) * down * (j1 - j0) * B * size
+                for run in range(run0, run1):
+                    dh, dw, _, count = runs[run]
+                    for i in range((n1 - n0) * down):
+                        offsets[i] = i // down * image + ((i % down * sh + dh) * span + dw) * Cb
+                    for p in range(0, count * Cb, P):
+                        to = sums.ctypes.data + ((b - b0) * heights[-1] + heights[run] + p) * B * size
+                        run_tile(
+                            address, inputs.ctypes.data + p * size, 1, sw * Cb, offsets.ctypes.data, (n1 - n0) * down,
+                            j1 - j0, panel, (j1 - j0) * B, B, to if k else zeros.ctypes.data, B if k else 0, to, B,
+                            -np.inf,
+                        )
+        for b in range(b0, b1):
+            total = sums[(b - b0) * heights[-1] * B :]
+            valid, to = min(B, OCg - b * B), ((g * OCg + b * B) * Cg + c0) * positions
+            _in_order(total, gw[to:], heights, runs, order, run0, run1, Cb, Cg * positions, positions, valid, B)
+
+
+@jit
+def _pack_gradients(gy, given, n0, n1, i0, i1, j0, j1, b0, b1, rows, cols, g, G, OCg, B):
+    """gy of some outputs as panels of B channels, with zeros after the last one."""
+    size, at = gy.itemsize, given.ctypes.data
+    for b in range(b0, b1):
+        valid = min(B, OCg - b * B)
+        for n in range(n0, n1):
+            for i in range(i0, i1):
+                source = gy.ctypes.data + ((((n * rows + i) * cols + j0) * G + g) * OCg + b * B) * size
+                for _ in range(j0, j1):
+                    copy(at, source, valid * size)
+                    if valid < B:
+                        clear(at + valid * size, (B - valid) * size)
+                    at += B * size
+                    source += G * OCg * size
+
+
+@jit
+def _in_order(sums, gw, heights, runs, order, run0, run1, Cb, row, positions, valid, B):
+    """A panel of sums, (run, tap of it, channel) x B, into gw: rows of Cb channels x kernel positions."""
+    size, buffer = gw.itemsize, np.empty((B, max(RUN, positions)), gw.dtype)
+    whole = run1 - run0 == len(runs) and len(order) == positions
+    step = max(1, RUN // positions) if whole else 1
+    for c0 in range(0, Cb, step):
+        c1 = min(c0 + step, Cb)
+        for run in range(run0, run1):
+            for i in range(runs[run, 3]):
+                t = order[runs[run, 2] + i]
+                for c in range(c0, c1):
+                    at = (heights[run] + i * Cb + c) * B
+                    for o in range(valid):
+                        if whole:
+                            buffer[o, (c - c0) * positions + t] = sums[at + o]
+                        else:
+                            gw[o * row + c * positions + t] = sums[at + o]
+        if whole:
+            for o in range(valid):
+                copy(gw.ctypes.data + (o * row + c0 * positions) * size, buffer[o].ctypes.data,
+                     (c1 - c0) * positions * size)
+
+
+@jit
+def _depthwise_weight_gradient(first, last, x, gy, gw, table, sh, sw):
+    """gw, C x kernel positions, of the channels PART first ... PART last."""
+    N, H, W, C = x.shape
+    rows, cols = gy.shape[1:3]
+    for unit in range(first, last):
+        c0, c1 = unit * PART, min(unit * PART + PART, C)
+        sums = np.zeros((table.shape[1], c1 - c0), x.dtype)
+        for n in range(N):
+            for i in range(rows):
+                for t in range(table.shape[1]):
+                    h, total = i * sh + table[0, t], sums[t]
+                    if h < 0 or h >= H:
+                        continue
+                    for j in range(cols):
+                        w = j * sw + table[1, t]
+                        if w < 0 or w >= W:
+                            continue
+                        seen, given = x[n, h, w, c0:c1], gy[n, i, j, c0:c1]
+                        for c in range(c1 - c0):
+                            total[c] += seen[c] * given[c]
+        for t in range(table.shape[1]):
+            for c in range(c1 - c0):
+                gw[c0 + c, table[2, t]] = sums[t, c]
