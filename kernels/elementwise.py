@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from .buffers import empty_like
 from .threads import share_out
 
 LARGE = 1 << 16  # elements from which it pays to wake another thread
@@ -18,7 +19,7 @@ def apply(ufunc, *operands):
     runs = flat(*arrays) if arrays[0].size >= LARGE else None
     if runs is None:
         return ufunc(*operands)
-    y = np.empty_like(arrays[0])
+    y = empty_like(arrays[0])
     (out,), left = flat(y), iter(runs)
     given = [next(left) if isinstance(a, np.ndarray) else a for a in operands]
 
@@ -35,7 +36,7 @@ def gate(gy, y):
     runs = flat(gy, y)
     if runs is None:
         return np.where(y <= 0, gy.dtype.type(0), gy)
-    gx = np.empty_like(gy)
+    gx = empty_like(gy)
     share_out(_gate(), gy.size, *runs, *flat(gx), pieces=None if gy.size >= LARGE else 1)
     return gx
 

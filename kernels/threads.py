@@ -9,6 +9,7 @@ a fork ("omp" kills forked children, "workqueue" aborts on concurrent use), and 
 - A forked child starts a pool of its own when it first needs one.
 Who computes a piece never changes its bits: pieces are the same for any number of threads.
 """
+import math
 import os
 import threading
 from itertools import count
@@ -48,7 +49,7 @@ def scratch(slot, shape, dtype):
     For what lives only inside one kernel call: memory fresh from the system costs more than most uses of it.
     """
     buffers = _local.__dict__.setdefault("buffers", {})
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    size = math.prod(shape if isinstance(shape, tuple) else (shape,)) * np.dtype(dtype).itemsize
     if slot not in buffers or buffers[slot].size < size:
         buffers[slot] = np.empty(size, np.uint8)
     return buffers[slot][:size].view(dtype).reshape(shape)

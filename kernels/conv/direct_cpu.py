@@ -5,6 +5,7 @@ correlate.py has the loops; which pixels they combine is the Walk's business.
 import numpy as np
 
 from ..arrays import nchw, nhwc
+from ..buffers import empty
 from .correlate import correlate
 from .params import conv_output_shape
 from .walk import forward_walk, input_grad_walks
@@ -14,7 +15,7 @@ from .weight_gradient import weight_gradient
 def forward(x, w, p, flip=False):
     """y = conv(x, w). x: N x C x H x W, w: OC x C/G x KH x KW -> N x OC x OH x OW."""
     n, oc, oh, ow = conv_output_shape(x.shape, w.shape, p)
-    y = np.empty((n, oh, ow, oc), x.dtype)
+    y = empty((n, oh, ow, oc), x.dtype)
     if y.size:
         correlate(nhwc(x), by_position(w, p.groups), forward_walk(x.shape, w.shape, p, flip), y)
     return nchw(y)
@@ -25,7 +26,7 @@ def grad_input(gy, w, p, x_shape, flip=False):
     n, c, h, width = x_shape
     walks = input_grad_walks(x_shape, w.shape, p, flip)
     reached = sum(walk.grid[0] * walk.grid[1] for walk in walks)
-    gx = (np.empty if reached == h * width else np.zeros)((n, h, width, c), gy.dtype)
+    gx = (empty if reached == h * width else np.zeros)((n, h, width, c), gy.dtype)
     for walk in walks if gx.size else ():
         correlate(nhwc(gy), by_position(w, p.groups).transpose(0, 2, 1, 3), walk, gx)
     return nchw(gx)

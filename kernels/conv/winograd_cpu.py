@@ -26,6 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..arrays import nchw, nhwc
+from ..buffers import empty
 from ..jit import jit
 from ..memory import copy
 from ..sandwich import run_sandwich, sandwich, transposed
@@ -90,7 +91,7 @@ def _convolve(x, w, order, size, padding, algorithm):
     """
     n, height, width, c = x.shape
     oc, m = w.shape[1], algorithm.m
-    y = np.empty((n, *size, oc), x.dtype)
+    y = empty((n, *size, oc), x.dtype)
     if not y.size:
         return y
     U, blocks, b = transform_weights(w, order, algorithm)

@@ -11,6 +11,7 @@ while it is in the cache, joined to those of the blocks before. Nothing cancels,
 """
 import numpy as np
 
+from ..buffers import empty
 from ..jit import jit
 from ..threads import share_out
 from .lrn_cpu import lrn_forward, lrn_grad_input, window_sum
@@ -42,7 +43,7 @@ def statistics(x, p):
 def forward(x, mean, rstd, w, b, p):
     """y = (x - mean) rstd w + b. mean, rstd: p.stats; w, b: the weight's shape or None -> y, p.shape."""
     B, M, K, J = p.blocks
-    y = np.empty(p.blocks, x.dtype)
+    y = empty(p.blocks, x.dtype)
     mean, rstd, w = mean.reshape(B, K, 1), rstd.reshape(B, K, 1), weights(w, 1.0, p)
     b = weights(b, 0.0, p)
     if x.size and M == 1:
@@ -81,7 +82,7 @@ def grad_sums(gy, x, mean, rstd, w, p):
 def grad_input(gy, x, mean, rstd, w, groups, p):
     """gx = rstd (u - mean(u) - xhat mean(u xhat)), u = gy w. groups: the sums of u and u xhat, 2 x p.stats."""
     B, M, K, J = p.blocks
-    gx = np.empty(p.blocks, x.dtype)
+    gx = empty(p.blocks, x.dtype)
     mean, rstd, w = mean.reshape(B, K, 1), rstd.reshape(B, K, 1), weights(w, 1.0, p)
     mean_u, mean_uxhat = groups.reshape(2, B, K, 1) / max(M * J, 1)
     shift = mean.astype(x.dtype)

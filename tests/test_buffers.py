@@ -1,0 +1,81 @@
+"""The memory pool: who gets what, and when it comes back."""
+import gc
+import threading
+
+import numpy as np
+import pytest
+
+from minigrad.kernels import buffers
+
+
+@pytest.fixture(autouse=True)
+def an_empty_pool():
+    gc.collect()
+    buffers.release()
+    yield
+    buffers.release()
+
+
+def place(a):
+    return a.__array_interface__["data"][0]
+
+
+def test_the_memory_of_a_dead_array_is_used_again():
+    a = buffers.empty((100, 1000), np.float32)
+    was = place(a)
+    del a
+    assert place(buffers.empty((99, 1000), np.float32)) == was, "a little smaller: the same capacity"
+
+
+def test_a_view_keeps_its_array_alive():
+    a = buffers.empty((1000, 100), np.float64)
+    a[:] = 7
+    view = a.T[3:5]
+    del a
+    others = [buffers.empty((1000, 100), np.float64) for _ in range(3)]
+    for other in others:
+        other[:] = 1
+    assert (view == 7).all()
+
+
+def test_shapes_types_and_small_arrays():
+    for shape, dtype in (((3, 0, 5), "float32"), ((2, 3), "float64"), ((70, 40, 30), "float64"), ((), "float32")):
+        a = buffers.empty(shape, dtype)
+        assert a.shape == shape and a.dtype == dtype and a.flags.writeable and a.flags.c_contiguous
+
+
+def test_empty_like_keeps_the_order_of_dimensions():
+    a = np.zeros((8, 30, 31, 64), np.float32).transpose(0, 3, 1, 2)
+    y = buffers.empty_like(a)
+    assert y.strides == a.strides and y.shape == a.shape and y.dtype == a.dtype
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 1000, (1 << 20) + 1, 123456789])
+def test_capacity_is_enough_and_an_eighth_too_much_at_most(size):
+    assert size <= buffers.capacity(size) <= size * 1.125 + 1
+    assert buffers.capacity(buffers.capacity(size)) == buffers.capacity(size)
+
+
+def test_no_more_than_the_limit_waits(monkeypatch):
+    monkeypatch.setattr(buffers, "LIMIT", 1 << 20)
+    arrays = [buffers.empty(1 << 18, np.uint8) for _ in range(10)]
+    del arrays
+    gc.collect()
+    assert 0 < buffers.waiting() <= 1 << 20
+
+
+def test_threads_never_share_memory():
+    def work(number):
+        for _ in range(300):
+            a = buffers.empty(1 << 17, np.uint8)
+            a[:] = number
+            if not (a == number).all():
+                wrong.append(number)
+
+    wrong = []
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
