@@ -5,7 +5,7 @@ import pytest
 from minigrad.kernels import sandwich as sandwich_module
 from minigrad.kernels import tile as tile_module
 from minigrad.kernels import transpose as transpose_module
-from minigrad.kernels.conv import conv_params, direct_cpu, reference, walk, winograd_cpu
+from minigrad.kernels.conv import conv_params, direct_cpu, reference, walk, winograd_cpu, winograd_tile
 from minigrad.kernels.jit import jit
 from minigrad.kernels.sandwich import numbers, run_sandwich, sandwich, transposed
 from minigrad.kernels.tile import Host, lanes, run_tile, split, tile
@@ -103,7 +103,7 @@ def transform(address, x, xi, xj, y, yi, yj, start, channels, low):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("algorithm", [winograd_cpu.F2, winograd_cpu.F4], ids=["F2", "F4"])
+@pytest.mark.parametrize("algorithm", [winograd_tile.F2, winograd_tile.F4], ids=["F2", "F4"])
 def test_a_transform_is_m_x_m_transposed(algorithm, dtype):
     for text in (algorithm.BT, algorithm.G, algorithm.AT, transposed(algorithm.G), transposed(algorithm.AT)):
         M = np.array(numbers(text), float)
@@ -117,7 +117,7 @@ def test_a_transform_is_m_x_m_transposed(algorithm, dtype):
         np.testing.assert_allclose(y, wanted, rtol=0, atol=1e-3 if dtype == "float32" else 1e-12)
 
 
-@pytest.mark.parametrize("algorithm", [winograd_cpu.F2, winograd_cpu.F4], ids=["F2", "F4"])
+@pytest.mark.parametrize("algorithm", [winograd_tile.F2, winograd_tile.F4], ids=["F2", "F4"])
 def test_the_matrices_are_those_of_a_minimal_filter(algorithm):
     """Lavin & Gray 2016, equation 6: A^T [(G g) * (B^T d)] is the m outputs of a 3-tap filter, in exact fractions."""
     AT, G, BT = (np.array(numbers(text)) for text in (algorithm.AT, algorithm.G, algorithm.BT))

@@ -5,7 +5,7 @@ Goto & van de Geijn 2008, section 4.2.3: the smaller matrix is packed once, so t
 import numpy as np
 
 from ..jit import jit
-from ..memory import copy
+from ..memory import clear, copy
 from ..threads import scratch, share_out
 from ..tile import lanes
 from ..transpose import run_transpose, transpose
@@ -23,51 +23,65 @@ def pack(w, order):
 
     w: any strides. order: the kernel position of each tap, all of them different.
     """
-    g, ocg, cg, positions = w.shape
+    g, ocg, cg, _ = w.shape
     vectors, L = vectors_for(ocg, w.dtype), lanes(w.dtype)
     width = vectors * L
     panels = scratch("panels", (g, -(-ocg // width), len(order), cg, width), w.dtype)
-    tap = np.full(positions, -1, np.int64)  # of each kernel position; -1: it is not asked for
-    tap[list(order)] = np.arange(len(order))
-    share_out(_pack, g * panels.shape[1] * PARTS, transpose(w.dtype).address, w, tap, panels, L)
+    share_out(_pack, g * panels.shape[1] * PARTS, transpose(w.dtype).address, w, taps(w, order), panels, L)
     return panels, vectors
+
+
+def taps(w, order):
+    """The tap of each kernel position of w; -1: it is not asked for."""
+    tap = np.full(w.shape[3], -1, np.int64)
+    tap[list(order)] = np.arange(len(order))
+    return tap
 
 
 @jit
 def _pack(first, last, address, w, tap, panels, L):
-    """Some of the panels, each PARTS units: L channels by L positions at a time where they lie together in memory."""
-    _, blocks, _, Cg, B = panels.shape
-    OCg, T = w.shape[1], w.shape[3]
-    size = w.itemsize
-    so, sk, sp = w.strides[1] // size, w.strides[2] // size, w.strides[3] // size
-    end = 1 + (w.shape[0] - 1) * (w.strides[0] // size) + (OCg - 1) * so + (Cg - 1) * sk + (T - 1) * sp
-    joined = sk == T and (sp == 1 or T == 1)  # positions of all channels are one run
-    table, junk = np.empty(L, np.int64), np.empty(L, w.dtype)
+    """Some of the panels; each is PARTS units."""
+    _, blocks, T, Cg, B = panels.shape
     for unit in range(first, last):
         g, b, part = unit // PARTS // blocks, unit // PARTS % blocks, unit % PARTS
-        k0, k1 = part * Cg // PARTS, (part + 1) * Cg // PARTS
-        for o in range(b * B, (b + 1) * B, L):
-            valid, column = max(0, min(L, OCg - o)), o - b * B
-            for k in range(k0, k1, max(1, k1 - k0) if joined else 1):
-                run = (k1 - k0) * T if joined else T
-                for e in range(0, run, L):
-                    at = g * (w.strides[0] // size) + o * so + k * sk + e
-                    count = min(L, run - e)
-                    fits = valid == L and so > 0 and sk > 0 and (sp == 1 or T == 1) and at + (L - 1) * so + L <= end
-                    if fits and so == 1 and T == 1 and tap[0] == 0:
-                        copy(panels.ctypes.data + (((g * blocks + b) * Cg + k) * B + column) * size,
-                             w.ctypes.data + at * size, L * size)
-                    elif fits:
-                        for j in range(L):
-                            t = tap[(e + j) % T] if j < count else -1
-                            place = ((g * blocks + b) * panels.shape[2] + t) * Cg + k + (e + j) // T
-                            table[j] = junk.ctypes.data if t < 0 else panels.ctypes.data + (place * B + column) * size
-                        run_transpose(address, w.ctypes.data + at * size, so, table.ctypes.data, 0.0)
-                    else:
-                        for j in range(count):
-                            t, c = tap[(e + j) % T], k + (e + j) // T
-                            if t >= 0:
-                                for i in range(valid):
-                                    panels[g, b, t, c, column + i] = w[g, o + i, c, (e + j) % T]
-                                for i in range(valid, L):
-                                    panels[g, b, t, c, column + i] = 0
+        to = panels.ctypes.data + (g * blocks + b) * T * Cg * B * w.itemsize
+        pack_panel(address, w, tap, to, g, b, part * Cg // PARTS, (part + 1) * Cg // PARTS, 0, Cg, B, L)
+
+
+@jit
+def pack_panel(address, w, tap, panel, g, b, k0, k1, k_start, K, B, L):
+    """The input channels k0 ... k1 of panel b of group g, to the address of a panel of taps x K x B.
+
+    k_start: the input channel that is the panel's first. Where numbers lie together in w, L x L of them at a time.
+    """
+    OCg, T = w.shape[1], w.shape[3]
+    size = w.itemsize
+    sg, so, sk, sp = w.strides[0] // size, w.strides[1] // size, w.strides[2] // size, w.strides[3] // size
+    end = 1 + (w.shape[0] - 1) * sg + (OCg - 1) * so + (w.shape[2] - 1) * sk + (T - 1) * sp
+    regular = so > 0 and sk > 0 and (sp == 1 or T == 1)
+    joined = regular and sk == T  # positions of all channels are one run
+    table, junk = np.empty(L, np.int64), np.empty(L, w.dtype)
+    for o in range(b * B, (b + 1) * B, L):
+        valid, column = max(0, min(L, OCg - o)), o - b * B
+        for k in range(k0, k1, max(1, k1 - k0) if joined else 1):
+            run = (k1 - k0) * T if joined else T
+            for e in range(0, run, L):
+                at, count = g * sg + o * so + k * sk + e, min(L, run - e)
+                fits = regular and valid == L and at + (L - 1) * so + L <= end
+                if fits and so == 1 and T == 1 and tap[0] == 0:
+                    copy(panel + ((k - k_start) * B + column) * size, w.ctypes.data + at * size, L * size)
+                elif fits:
+                    for j in range(L):
+                        t = tap[(e + j) % T] if j < count else -1
+                        place = t * K + k - k_start + (e + j) // T
+                        table[j] = junk.ctypes.data if t < 0 else panel + (place * B + column) * size
+                    run_transpose(address, w.ctypes.data + at * size, so, table.ctypes.data, 0.0)
+                else:
+                    for j in range(count):
+                        t, c = tap[(e + j) % T], k + (e + j) // T
+                        if t >= 0:
+                            to = panel + ((t * K + c - k_start) * B + column) * size
+                            clear(to, L * size)
+                            for i in range(valid):
+                                one = g * sg + (o + i) * so + c * sk + (e + j) % T * sp
+                                copy(to + i * size, w.ctypes.data + one * size, size)

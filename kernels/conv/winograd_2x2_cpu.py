@@ -2,7 +2,8 @@
 from functools import partial
 
 from . import winograd_cpu
-from .winograd_cpu import F2, SUPPORTS, supports
+from .winograd_cpu import SUPPORTS, supports
+from .winograd_tile import F2
 
 __all__ = ["SUPPORTS", "forward", "grad_input", "grad_weight", "supports"]
 
