@@ -2,15 +2,20 @@
 
 A training step makes the same arrays over and over. Fresh from the system each costs a page fault for every 4 KiB, more
 time than many kernels take to fill it; so the memory of an array that has died waits here for the next of its size.
+What waits never makes the whole larger than the arrays alone have been at some time (or it is not worth mentioning).
 """
 import math
+from threading import RLock
 
 import numpy as np
 
+LINE = 64  # bytes of a cache line, at which every array begins: a vector across two of them is loaded twice
 SMALL = 1 << 16  # bytes below which the C library does this well enough
-LIMIT = 1 << 30  # bytes that may wait; beyond that everything that waits goes back to the system
+LITTLE = 1 << 26  # bytes that may wait in any case
 
-_waiting = {}  # bytes -> memory of so many bytes, of arrays that have died
+_lock = RLock()  # a dying array may come at any time, also from the garbage collector in the middle of `empty`
+_waiting = {}  # bytes -> memory of so many bytes, of arrays that have died; what died last is at the end
+_bytes = {"used": 0, "waiting": 0, "most used": 0}
 
 
 class _Owner:
@@ -19,11 +24,15 @@ class _Owner:
     __slots__ = ("__array_interface__", "memory")
 
     def __init__(self, memory):
-        self.memory, self.__array_interface__ = memory, memory.__array_interface__
+        self.memory = memory
+        start = memory.__array_interface__["data"][0]
+        self.__array_interface__ = {
+            "data": (-(-start // LINE) * LINE, False), "shape": (memory.size - LINE,), "typestr": "|u1", "version": 3,
+        }
 
     def __del__(self):
-        if keep is not None:  # at the end of the process modules are taken apart
-            keep(self.memory)
+        if _keep is not None:  # at the end of the process modules are taken apart
+            _keep(self.memory)
 
 
 def empty(shape, dtype):
@@ -42,31 +51,48 @@ def empty_like(a):
 
 
 def capacity(size):
-    """The bytes set aside for `size`: rounded up by an eighth at most, so that similar arrays can take turns."""
-    step = 1 << max(0, size.bit_length() - 4)
+    """The bytes set aside for `size`: rounded up by a sixteenth at most, so that similar arrays can take turns."""
+    step = 1 << max(0, size.bit_length() - 5)
     return -(-size // step) * step
 
 
 def _take(size):
-    try:
-        return _waiting[size].pop()
-    except (KeyError, IndexError):  # another thread may have been faster
-        return np.empty(size, np.uint8)
+    with _lock:
+        _bytes["used"] += size
+        _bytes["most used"] = max(_bytes["most used"], _bytes["used"])
+        if _waiting.get(size):
+            _bytes["waiting"] -= size
+            return _waiting[size].pop()
+        _shrink(max(LITTLE, _bytes["most used"] - _bytes["used"]))
+    return np.empty(size + LINE, np.uint8)
 
 
-def keep(memory):
+def _keep(memory):
     """Let memory wait for the next array of its capacity."""
-    if waiting() + memory.size > LIMIT:
-        release()
-    if memory.size <= LIMIT:
-        _waiting.setdefault(memory.size, []).append(memory)
+    size = memory.size - LINE
+    with _lock:
+        _bytes["used"] -= size
+        _bytes["waiting"] += size
+        _waiting[size] = [*_waiting.pop(size, ()), memory]
+
+
+def _shrink(most):
+    """Give memory back to the system until at most so many bytes wait; first of the sizes nobody asked for lately."""
+    for size in list(_waiting):
+        while _waiting[size] and _bytes["waiting"] > most:
+            _waiting[size].pop()
+            _bytes["waiting"] -= size
+        if not _waiting[size]:
+            del _waiting[size]
 
 
 def waiting():
     """How many bytes wait."""
-    return sum(size * len(found) for size, found in list(_waiting.items()))
+    return _bytes["waiting"]
 
 
 def release():
     """Give all memory that waits back to the system."""
-    _waiting.clear()
+    with _lock:
+        _shrink(0)
+        _bytes["most used"] = _bytes["used"]

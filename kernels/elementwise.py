@@ -4,21 +4,26 @@ Arrays of one shape and layout are seen as one run of numbers, whatever the orde
 layout, or is small, goes to NumPy as it is.
 """
 from functools import lru_cache
+from math import gcd
 
 import numpy as np
 
 from .buffers import empty_like
 from .threads import share_out
 
-LARGE = 1 << 16  # elements from which it pays to wake another thread
+LARGE = 1 << 19  # elements from which it pays to wake another thread
+SMALL = 1 << 12  # elements up to which NumPy is as good as a loop of ours
+WIDTH = 1024  # numbers in a run, about, along which a vector is added to each of many short rows
 
 
 def apply(ufunc, *operands):
     """ufunc(*operands) for arrays of one float dtype (and Python numbers): the same result, layout kept."""
     arrays = [a for a in operands if isinstance(a, np.ndarray)]
+    if arrays[0].size <= SMALL:
+        return ufunc(*operands)
     runs = flat(*arrays) if arrays[0].size >= LARGE else None
     if runs is None:
-        return ufunc(*operands)
+        return _apply_along_rows(ufunc, *operands) if len(arrays) == 2 else ufunc(*operands)
     y = empty_like(arrays[0])
     (out,), left = flat(y), iter(runs)
     given = [next(left) if isinstance(a, np.ndarray) else a for a in operands]
@@ -31,13 +36,45 @@ def apply(ufunc, *operands):
     return y
 
 
+def _apply_along_rows(ufunc, x, b):
+    """ufunc(x, b); where b is one row, broadcast to all rows of x in memory (a bias), many rows count as one."""
+    order = sorted(range(x.ndim), key=lambda i: -x.strides[i])
+    row = b.transpose(order) if b.shape == x.shape else b
+    if row is b or b.dtype != x.dtype or x.dtype.kind != "f" or any(row.strides[:-1]) or not row.strides[-1]:
+        return ufunc(x, b)
+    (run,) = flat(x) or (None,)
+    c = row.shape[-1]
+    if run is None or 2 * c > WIDTH:
+        return ufunc(x, b)
+    together = gcd(x.size // c, 1 << (WIDTH // c).bit_length())
+    long = np.tile(row[(0,) * (x.ndim - 1)], together)
+    y = empty_like(x)
+    wide, out = run.reshape(-1, long.size), flat(y)[0].reshape(-1, long.size)
+
+    def piece(first, last):
+        ufunc(wide[first:last], long, out=out[first:last])
+
+    share_out(piece, len(wide), pieces=None if x.size >= LARGE else 1)
+    return y
+
+
+def rectify(x):
+    """max(x, 0), NaN where x is NaN."""
+    (run,) = (x.size > SMALL and flat(x)) or (None,)
+    if run is None:
+        return np.maximum(x, 0)
+    y = empty_like(x)
+    share_out(_loops()[0], x.size, run, *flat(y), pieces=None if x.size >= LARGE else 1)
+    return y
+
+
 def gate(gy, y):
     """gy where y > 0 or y is NaN, 0 elsewhere: the gradient of a ReLU with output y."""
     runs = flat(gy, y)
     if runs is None:
         return np.where(y <= 0, gy.dtype.type(0), gy)
     gx = empty_like(gy)
-    share_out(_gate(), gy.size, *runs, *flat(gx), pieces=None if gy.size >= LARGE else 1)
+    share_out(_loops()[1], gy.size, *runs, *flat(gx), pieces=None if gy.size >= LARGE else 1)
     return gx
 
 
@@ -53,15 +90,24 @@ def flat(*arrays):
 
 
 @lru_cache(1)
-def _gate():
-    """The loop of `gate`: made on first use, so that importing this file does not import Numba."""
+def _loops():
+    """The loops of `rectify` and `gate`: made on first use, so that importing this file does not import Numba.
+
+    They take slices first: only indices that start at 0 are vectorised.
+    """
     from .jit import jit
 
     @jit
-    def loop(first, last, gy, y, gx):
-        zero = gy.dtype.type(0)
-        for i in range(first, last):
+    def rectify_run(first, last, x, y):
+        zero, x, y = x.dtype.type(0), x[first:last], y[first:last]
+        for i in range(x.size):
+            y[i] = zero if x[i] <= zero else x[i]
+
+    @jit
+    def gate_run(first, last, gy, y, gx):
+        zero, gy, y, gx = gy.dtype.type(0), gy[first:last], y[first:last], gx[first:last]
+        for i in range(gx.size):
             passed = gy[i]  # read in any case: with a branch around it the loop would not be vectorised
             gx[i] = zero if y[i] <= zero else passed
 
-    return loop
+    return rectify_run, gate_run

@@ -7,33 +7,51 @@ strides. Long sums join float64 in parts.
 """
 import numpy as np
 
+from .buffers import empty
 from .conv.pack import pack
 from .jit import jit
 from .threads import get_num_threads, scratch, share_out
 from .tile import most_pixels, run_tile, split, tile
 
 SMALL = 1 << 18  # multiplications up to which OpenBLAS keeps to the calling thread
+MEDIUM = 1 << 21  # multiplications up to which it pays to do them in parts of that size
 TERMS = 512  # of a sum that are added up in the arrays' dtype
 
 
 def matmul(a, b):
     """a b, M x N and contiguous. a: M x K, b: K x N, of one float dtype, any strides."""
-    if min(*a.shape, b.shape[1]) == 0 or a.shape[0] * a.shape[1] * b.shape[1] <= SMALL:
+    size = a.shape[0] * a.shape[1] * b.shape[1]
+    if size <= SMALL:
         return np.matmul(a, b)
-    if a.size < b.size:
+    if size <= MEDIUM and a.shape[1] <= 2 * TERMS:
+        return _in_parts(a, b, -(-size // SMALL))
+    if a.size + a.shape[0] * b.shape[1] < b.size:  # b is worth more than packing a and turning y around
         return np.ascontiguousarray(_product(b.T, a.T).T)
     return _product(a, b)
 
 
+def _in_parts(a, b, parts):
+    """a b in so many products, or fewer, of some rows or some columns, each small enough for NumPy."""
+    m, n = a.shape[0], b.shape[1]
+    y = empty((m, n), a.dtype)
+    step = -(-max(m, n) // parts)
+    for i in range(0, max(m, n), step):
+        if m >= n:
+            np.matmul(a[i : i + step], b, out=y[i : i + step])
+        else:
+            np.matmul(a, b[:, i : i + step], out=y[:, i : i + step])
+    return y
+
+
 def _product(a, b):
-    """a b, b being the smaller."""
+    """a b; b is packed, a is read where it lies."""
     (m, k), n = a.shape, b.shape[1]
     if any(step % a.itemsize for step in a.strides):
         a = np.ascontiguousarray(a)
     panels, vectors = pack(b.T[None, :, :, None], (0,))
     width, pixels = panels.shape[4], split(m, most_pixels(vectors))
     long = k > 2 * TERMS
-    y = np.empty((m, n), a.dtype)
+    y = empty((m, n), a.dtype)
     address = tile(pixels, vectors, a.dtype, joining=long).address
     threads = get_num_threads()
     tiles = -(-m // pixels)
@@ -57,14 +75,17 @@ def _tiles(first, last, address, a, panels, y, edge, zeros, long, sizes):
         part, i = unit % parts, min(unit // parts * P, M - P)  # the last tile overlaps the one before
         for b in range(blocks * part // parts, blocks * (part + 1) // parts):
             panel = panels.ctypes.data + b * K * B * size
+            direct = not long and (b + 1) * B <= N
+            to, step = (y.ctypes.data + (i * N + b * B) * size, N) if direct else (edge.ctypes.data, B)
             if long:
                 edge[:] = 0
             for k in range(0, K, TERMS if long else K):
+                count = min(TERMS, K - k) if long else K
                 run_tile(
-                    address, a + (i * row + k * column) * size, row, column, offset.ctypes.data, 1,
-                    min(TERMS, K - k) if long else K, panel + k * B * size, 0, B, zeros.ctypes.data, 0,
-                    edge.ctypes.data, B, -np.inf,
+                    address, a + (i * row + k * column) * size, row, column, offset.ctypes.data, 1, count,
+                    panel + k * B * size, 0, B, zeros.ctypes.data, 0, to, step, -np.inf,
                 )
-            for p in range(P):
-                for o in range(min(B, N - b * B)):
-                    y[i + p, b * B + o] = edge[p * B + o]
+            if not direct:
+                for p in range(P):
+                    for o in range(min(B, N - b * B)):
+                        y[i + p, b * B + o] = edge[p * B + o]

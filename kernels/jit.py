@@ -4,7 +4,6 @@ Code is cached on disk, so only the first run after an install or an edit compil
 loop is compiled anew in each process. Numba notices edits only in the file that holds a loop; here every cached loop
 carries a stamp of all kernel files, so a loop may call those of another file, and build on tile.py.
 """
-import contextlib
 import zlib
 from functools import lru_cache
 from pathlib import Path
@@ -12,8 +11,10 @@ from pathlib import Path
 import numba
 from llvmlite import ir
 from numba import types
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, NullCache
 from numba.core.ccallback import CFunc
+
+from .notice import NOTICE
 
 # May fuse a*b+c and reorder sums (which vectorises them); still honours NaN and infinity.
 FASTMATH = {"contract", "reassoc", "nsz"}
@@ -26,11 +27,29 @@ def stamp():
     return zlib.crc32(b"".join(path.read_bytes() for path in files))
 
 
-class StampedCache(FunctionCache):
+class _Announced:
+    """A cache that has nothing for us means that compiling begins, and what it is given to keep, that it is over."""
+
+    def load_overload(self, sig, target_context):
+        found = super().load_overload(sig, target_context)
+        if found is None:
+            NOTICE.begin((id(self), sig))
+        return found
+
+    def save_overload(self, sig, data):
+        NOTICE.end((id(self), sig))
+        super().save_overload(sig, data)
+
+
+class StampedCache(_Announced, FunctionCache):
     """Numba's cache on disk, whose entries also depend on the stamp."""
 
     def _index_key(self, sig, codegen):
         return *super()._index_key(sig, codegen), stamp()
+
+
+class NoCache(_Announced, NullCache):
+    """What takes its place where no folder is writable."""
 
 
 def jit(function):
@@ -39,8 +58,10 @@ def jit(function):
 
 
 def _cached(compiled, function):
-    with contextlib.suppress(RuntimeError):  # "no locator available": no folder for the cache is writable
+    try:
         compiled._cache = StampedCache(function)
+    except RuntimeError:  # "no locator available": no folder for the cache is writable
+        compiled._cache = NoCache()
     return compiled
 
 

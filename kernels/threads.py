@@ -21,6 +21,7 @@ import numpy as np
 _settings = {"threads": None}
 _local = threading.local()
 _jobs, _workers = SimpleQueue(), []
+_posted = np.zeros(1, np.int64)  # how many jobs there have been
 
 
 def available_cores():
@@ -63,6 +64,7 @@ class _Job:
         self.taken, self.done, self.error = count(), count(1), None  # next() on a count is atomic
         self.finished = threading.Lock()
         self.finished.acquire()
+        self.over = np.zeros(1, np.int64)  # the same as `finished`, to be watched
 
     def work(self):
         pieces = len(self.bounds) - 1
@@ -73,6 +75,7 @@ class _Job:
             except BaseException as error:
                 self.error = error
             if next(self.done) == pieces:
+                self.over[0] = 1
                 self.finished.release()
 
 
@@ -87,27 +90,40 @@ def share_out(function, size, *arguments, pieces=None):
         if size:
             function(0, size, *arguments)
         return
+    from . import spin
+
     job = _Job(function, [size * i // pieces for i in range(pieces + 1)], arguments)
     helpers = min(threads, pieces) - 1
+    if not _workers:
+        spin.watch(_posted, -1, 1, 0)  # compiled here, not by a worker that others count on
     while len(_workers) < helpers:
         _workers.append(threading.Thread(target=_serve, args=(_jobs,), name="minigrad", daemon=True))
         _workers[-1].start()
     for _ in range(helpers):
         _jobs.put(job)
+    _posted[0] += 1
     _local.busy = True
     try:
         job.work()
     finally:
         _local.busy = False
-    job.finished.acquire()
+    if not job.finished.acquire(blocking=False):
+        spin.watch(job.over, 0, spin.ROUNDS, spin.LEAVING)
+        job.finished.acquire()
     if job.error is not None:
         raise job.error
 
 
 def _serve(jobs):
+    """The life of a worker. Before it sleeps in `get` it looks out for the next job for a while: see spin.py."""
+    from . import spin
+
     _local.busy = True
     while True:
         jobs.get().work()
+        seen = int(_posted[0])
+        if jobs.empty():
+            spin.watch(_posted, seen, spin.ROUNDS, spin.GRACE)
 
 
 def _after_fork():

@@ -68,16 +68,16 @@ _ARGUMENTS = ("x", "xs", "ks", "offsets", "T", "K", "w", "wt", "ws", "start", "s
 
 
 @lru_cache
-def tile(P, V, dtype, depthwise=False, joining=False):
+def tile(P, V, dtype, joining=False):
     """The compiled tile, an object with an `address` for `run_tile`. dtype: float32 or float64.
 
-    depthwise: each channel meets its own x instead of all of them, x[... + v L ...] * w[... + v L ...]. joining: y is
-    float64 and the sum is added to it (`low` then counts for nothing): long sums keep their digits in parts.
+    joining: y is float64 and the sum is added to it (`low` then counts for nothing): long sums keep their digits in
+    parts.
     """
     L, bits = lanes(dtype), 8 * np.dtype(dtype).itemsize
 
     def function(x, xs, ks, offsets, T, K, w, wt, ws, start, ss, y, ys, low):
-        _multiply_add(P, V, L, bits, depthwise, joining, x, xs, ks, offsets, T, K, w, wt, ws, start, ss, y, ys, low)
+        _multiply_add(P, V, L, bits, joining, x, xs, ks, offsets, T, K, w, wt, ws, start, ss, y, ys, low)
 
     return c_function(function, len(_ARGUMENTS))
 
@@ -93,16 +93,14 @@ def run_tile(context, address, x, xs, ks, offsets, T, K, w, wt, ws, start, ss, y
 
 
 @intrinsic(prefer_literal=True)
-def _multiply_add(
-    context, P, V, L, bits, depthwise, joining, x, xs, ks, offsets, T, K, w, wt, ws, start, ss, y, ys, low
-):
-    """The body of a tile; P, V, L, bits, depthwise, joining: constants."""
-    signature = types.void(P, V, L, bits, depthwise, joining, *[types.intp] * len(_ARGUMENTS), types.float64)
+def _multiply_add(context, P, V, L, bits, joining, x, xs, ks, offsets, T, K, w, wt, ws, start, ss, y, ys, low):
+    """The body of a tile; P, V, L, bits, joining: constants."""
+    signature = types.void(P, V, L, bits, joining, *[types.intp] * len(_ARGUMENTS), types.float64)
     shape = P.literal_value, V.literal_value, L.literal_value
 
     def generate(context, builder, signature, arguments):
-        given = dict(zip((*_ARGUMENTS, "low"), arguments[6:], strict=True))
-        _Emitter(builder, shape, bits.literal_value, depthwise.literal_value, joining.literal_value).emit(**given)
+        given = dict(zip((*_ARGUMENTS, "low"), arguments[5:], strict=True))
+        _Emitter(builder, shape, bits.literal_value, joining.literal_value).emit(**given)
         return context.get_dummy_value()
 
     return signature, generate
@@ -111,9 +109,9 @@ def _multiply_add(
 class _Emitter:
     """Writes the loops of one tile in LLVM's intermediate representation."""
 
-    def __init__(self, builder, shape, bits, depthwise, joining):
+    def __init__(self, builder, shape, bits, joining):
         self.b, (self.P, self.V, self.L), self.bytes = builder, shape, bits // 8
-        self.depthwise, self.joining = depthwise, joining
+        self.joining = joining
         self.scalar = ir.FloatType() if bits == 32 else ir.DoubleType()
         self.vector = ir.VectorType(self.scalar, self.L)
         kind = ir.FunctionType(self.vector, [self.vector] * 3)
@@ -137,11 +135,8 @@ class _Emitter:
         wide = [self.load(factors, integer(v * self.L)) for v in range(self.V)]
         new = []
         for p in range(self.P):
-            if self.depthwise:
-                pixel = [self.load(column, self.at(p, xs, v)) for v in range(self.V)]
-            else:
-                pixel = [self.spread(b.load(b.gep(column, [b.mul(xs, integer(p))])))] * self.V
-            new += [b.call(self.fma, [pixel[v], wide[v], sums_k[p * self.V + v]]) for v in range(self.V)]
+            pixel = self.spread(b.load(b.gep(column, [b.mul(xs, integer(p))])))
+            new += [b.call(self.fma, [pixel, wide[v], sums_k[p * self.V + v]]) for v in range(self.V)]
         self.repeat(k, K, sums_k, new, inner, after)
         b.position_at_end(after)
         self.repeat(t, T, sums_t, new, tap, done)

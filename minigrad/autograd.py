@@ -258,7 +258,7 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
     nodes = [t._fn or t for t in inputs]
     found = {}
 
-    def keep(node, g):
+    def keep(node, g, unshared):
         found[id(node)] = g
 
     _walk(seeds, nodes, keep, retain_graph or False, create_graph)
@@ -279,19 +279,18 @@ def _walk(seeds, wanted, deliver, retain_graph, create_graph):
             _add(pending, t._fn or t, g)
         while nodes:
             node = nodes.pop()
-            g = pending.pop(id(node), None)
-            if g is None or id(node) not in useful:
+            if id(node) not in pending or id(node) not in useful:
                 continue
+            unshared = not node.hooks and _unshared(pending, id(node))
+            g = pending.pop(id(node))
             if node.hooks:
                 g = run_hooks(node.hooks, g)
             if isinstance(node, Function) and not useful.isdisjoint(map(id, node.edges)):
-                for edge, ge in zip(node.edges, node._gradients(g), strict=True):
-                    if edge is not None and ge is not None:
-                        _add(pending, edge, ge)
+                _spread(pending, node, g)
                 if not (retain_graph or create_graph):
                     node._saved = None
             if id(node) in wanted_ids:
-                deliver(node, g)
+                deliver(node, g, unshared)
 
 
 def _reachable(roots):
@@ -316,6 +315,27 @@ def _leading_to(nodes, wanted_ids):
     return useful
 
 
+def _spread(pending, node, g):
+    """Hand the gradients of a Function's inputs to the nodes that made those."""
+    for edge, ge in zip(node.edges, node._gradients(g), strict=True):
+        if edge is not None and ge is not None:
+            _add(pending, edge, ge)
+
+
+def _unshared(pending, key):
+    """Whether nobody else holds the gradient pending[key], its array, or memory that this is a view of.
+
+    Python counts who holds an object: one is the place where it was found, another this question. PyTorch's
+    accumulate_grad.h asks the same. A broadcast view, or a small part of an array, counts as shared.
+    """
+    if sys.getrefcount(pending[key]) > 2 or sys.getrefcount(pending[key]._data) > 2:
+        return False
+    array = pending[key]._data
+    if 0 in array.strides or not array.flags.writeable:
+        return False
+    return array.base is None or (sys.getrefcount(array.base) <= 2 and array.base.nbytes <= 2 * array.nbytes)
+
+
 def _add(pending, node, g):
     known = pending.get(id(node))
     pending[id(node)] = g if known is None else known + g
@@ -335,10 +355,11 @@ def _seed(name, t, gradient):
     return gradient if gradient.dtype == t.dtype else gradient.astype(t.dtype)
 
 
-def _accumulate(leaf, g):
+def _accumulate(leaf, g, unshared):
     """Add g to leaf.grad: to the same Tensor, or to a new one where the sum has a graph of its own."""
     if leaf.grad is None:
-        leaf.grad = g.clone()  # g may be shared with another leaf or be a broadcast view
+        keep = unshared and g.is_leaf
+        leaf.grad = Tensor._wrap(g._data) if keep else g.clone()  # another leaf may have g too, or it is broadcast
     elif grad_enabled.get() or leaf.grad.requires_grad:
         leaf.grad = leaf.grad + g
     else:

@@ -1,4 +1,4 @@
-"""The command line: minigrad train | models | summary | gradcheck.
+"""The command line: minigrad train | models | summary | gradcheck | tune.
 
 A mistake of the user (a bad option, an unknown name, a folder that cannot be written) is one line on stderr and exit
 code 2: a CommandError.
@@ -77,6 +77,15 @@ def parser():
     check = add("gradcheck", help="compare every gradient with finite differences")
     check.add_argument("names", nargs="*", help="only operations and layers whose name contains one of these")
     check.set_defaults(run=run_gradcheck)
+
+    tune = add("tune", help="measure which convolution algorithms are fastest on this machine",
+               description="Time every convolution algorithm; \"auto\" then takes the fastest on this machine.")
+    tune.add_argument("--net", metavar="NAME", help="for the layers of this network, see `minigrad models`")
+    tune.add_argument("--batch", type=at_least(1), default=32, help="images at a time")
+    tune.add_argument("--shapes", nargs="+", default=[], metavar="SHAPE", help="or for such convolutions: "
+                      "NxCxHxW,OCxCxKHxKW[,stride[,padding[,groups]]]")
+    tune.add_argument("--forget", action="store_true", help="begin with removing all that was measured")
+    tune.set_defaults(run=run_tune)
     return root
 
 
@@ -270,3 +279,20 @@ def run_gradcheck(options):
     with user_mistakes("gradcheck"):
         names = gradsuite.matching(options.names)
     return 0 if gradsuite.run(names, print) else 1
+
+
+def run_tune(options):
+    """minigrad tune"""
+    from . import tune
+
+    with user_mistakes("tune"):
+        passes = tune.network_passes(options.net, options.batch) if options.net else []
+        for text in options.shapes:
+            passes += tune.shape_passes(text)
+        if options.forget:
+            tune.tuning.cache_file().unlink(missing_ok=True)
+            print(f"removed {tune.tuning.cache_file()}")
+        elif not passes:
+            raise ValueError("nothing to measure; name a network with --net or convolutions with --shapes")
+        if passes:
+            print(f"written to {tune.run(passes, partial(print, flush=True))}")

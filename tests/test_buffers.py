@@ -9,7 +9,8 @@ from minigrad.kernels import buffers
 
 
 @pytest.fixture(autouse=True)
-def an_empty_pool():
+def an_empty_pool(monkeypatch):
+    monkeypatch.setattr(buffers, "LITTLE", 0)
     gc.collect()
     buffers.release()
     yield
@@ -51,17 +52,33 @@ def test_empty_like_keeps_the_order_of_dimensions():
 
 
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 1000, (1 << 20) + 1, 123456789])
-def test_capacity_is_enough_and_an_eighth_too_much_at_most(size):
-    assert size <= buffers.capacity(size) <= size * 1.125 + 1
+def test_capacity_is_enough_and_a_sixteenth_too_much_at_most(size):
+    assert size <= buffers.capacity(size) <= size * 17 / 16 + 1
     assert buffers.capacity(buffers.capacity(size)) == buffers.capacity(size)
 
 
-def test_no_more_than_the_limit_waits(monkeypatch):
-    monkeypatch.setattr(buffers, "LIMIT", 1 << 20)
-    arrays = [buffers.empty(1 << 18, np.uint8) for _ in range(10)]
+def test_what_waits_takes_no_more_than_arrays_took_before():
+    arrays = [buffers.empty(1 << 18, np.uint8) for _ in range(4)]
     del arrays
     gc.collect()
-    assert 0 < buffers.waiting() <= 1 << 20
+    assert buffers.waiting() == 1 << 20
+    other = buffers.empty(3 << 18, np.uint8)  # of another size: three of the four have to go
+    assert buffers.waiting() == 1 << 18
+    last = buffers.empty(1 << 18, np.uint8)
+    assert buffers.waiting() == 0
+    del other, last
+    gc.collect()
+    assert buffers.waiting() == 1 << 20
+
+
+def test_what_nobody_asked_for_lately_goes_first():
+    old, new = buffers.empty(5 << 17, np.uint8), buffers.empty(1 << 19, np.uint8)
+    del old
+    del new
+    gc.collect()
+    kept = buffers.empty(3 << 17, np.uint8)
+    assert buffers.waiting() == 1 << 19
+    assert kept.size == 3 << 17
 
 
 def test_threads_never_share_memory():

@@ -119,7 +119,7 @@ def test_summary_shows_layers_shapes_and_parameters(capsys):
 
 
 def test_gradcheck_prints_a_table_and_fails_with_exit_code_1(capsys, monkeypatch):
-    code, out, _ = run(capsys, "gradcheck", "conv2d[im2col", "nn.Linear")
+    code, out, _ = run(capsys, "gradcheck", "conv2d[im2col,", "nn.Linear")
     assert code == 0 and out.splitlines()[-1] == "2 of 2 passed"
     monkeypatch.delitem(mg.gradsuite.CASES, "nn.Linear")
     code, out, _ = run(capsys, "gradcheck", "nn.Linear")

@@ -52,6 +52,11 @@ CASES = {
     "3x3, more than a vector": ((1, 17, 9, 5), (35, 17, 3, 3), 1, 1, 1, 1),
     "depthwise, full vectors": ((1, 32, 6, 9), (32, 1, 3, 3), 1, 0, 1, 32),
     "depthwise, more than a vector": ((1, 37, 6, 5), (37, 1, 3, 3), 2, 1, 1, 37),
+    "3x3, more than a block of channels": ((2, 150, 5, 6), (35, 150, 3, 3), 1, 1, 1, 1),
+    "three vectors of output channels": ((1, 5, 6, 9), (48, 5, 3, 3), 1, 1, 1, 1),
+    "one pixel kernel, rows 2 KiB apart": ((1, 512, 3, 4), (5, 512, 1, 1), 1, 0, 1, 1),
+    "rows 2 KiB apart, stride 2": ((1, 256, 5, 4), (3, 256, 3, 3), 2, 1, 1, 1),
+    "one pixel kernel, more than a row": ((3, 5, 9, 14), (7, 5, 1, 1), 1, 0, 1, 1),
     "batch 0": ((0, 2, 5, 4), (3, 2, 3, 2), 1, 1, 1, 1),
     "batch 0, groups": ((0, 4, 5, 4), (4, 1, 3, 2), 2, 1, 1, 4),
 }
@@ -148,6 +153,26 @@ def run_and_compare(row, device, x, w, gy, p, results, dtype):
 def test_row_equals_reference(name, device, case, dtype):
     x, w, gy, p, results = expected(name, case, dtype)
     run_and_compare(module(name, device), device, x, w, gy, p, results, dtype)
+
+
+@pytest.mark.parametrize(("name", "device", "case"), LAID_OUT + [row for row in ALL if "3x3" in row[2]])
+def test_bias_and_limit_are_part_of_the_forward_pass(name, device, case):
+    x, w, _, p, (y, *_) = expected(name, case, "float64")
+    bias = np.random.default_rng(1).standard_normal(w.shape[0])
+    for low in (-np.inf, 0.0):
+        actual = module(name, device).forward(on(device, x), on(device, w), p, on(device, bias), low)
+        assert_close(actual, np.maximum(y + bias.reshape(1, -1, 1, 1), low), 1e-12)
+
+
+@pytest.mark.parametrize("case", ["3x3, full vectors", "3x3, more than a vector", "3x3, more than a block of channels"])
+@pytest.mark.parametrize("name", ["winograd", "winograd_2x2"])
+def test_winograd_gives_the_same_in_every_order_of_work(monkeypatch, name, case):
+    for file, limit, value in (
+        ("cpu", "LARGE", 0), ("cpu", "TILES", 3), ("weights", "TRANSFORMED", 0), ("weights", "TERMS", 3),
+    ):
+        monkeypatch.setattr(f"minigrad.kernels.conv.winograd_{file}.{limit}", value)
+    x, w, gy, p, results = expected(name, case, "float64")
+    run_and_compare(module(name, "cpu"), "cpu", x, w, gy, p, results, "float64")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS[1:], ids=lambda f: f.__name__)

@@ -7,7 +7,7 @@ import minigrad as mg
 from minigrad.kernels import elementwise
 from minigrad.kernels.elementwise import apply, flat, gate
 
-SHAPE = (4, 24, 30, 31)  # more than LARGE elements
+SHAPE = (4, 24, 74, 75)  # more than LARGE elements
 
 
 def arrays(dtype, count=2):
@@ -70,3 +70,25 @@ def test_a_relu_of_a_large_tensor_and_its_gradients():
     np.testing.assert_array_equal(gx.detach().numpy(), np.where(x.detach().numpy() > 0, g.detach().numpy(), 0))
     (gg,) = mg.grad(gx.sum(), g)
     np.testing.assert_array_equal(gg.numpy(), x.detach().numpy() > 0)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(4, 24, 11, 13), (3, 1, 70, 90), (9, 4, 150, 151), (5, 700, 3, 3)])
+def test_a_row_is_added_to_every_row(shape, dtype, layout):
+    rng = np.random.default_rng(0)
+    x, row = layout(rng.standard_normal(shape).astype(dtype)), rng.standard_normal((shape[1], 1, 1)).astype(dtype)
+    b = np.broadcast_to(row, shape)
+    assert x.size > elementwise.SMALL
+    for one, two in ((x, b), (x, b[:, ::-1]), (b, x)):
+        wanted, got = np.subtract(one, two), apply(np.subtract, one, two)
+        assert got.tobytes() == wanted.tobytes() and got.dtype == wanted.dtype
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (4, 24, 11, 13), SHAPE])
+def test_rectify_is_the_maximum_with_zero(shape, layout):
+    x = np.random.default_rng(0).standard_normal(shape).astype("float32")
+    x[0, 0, 0, :4] = np.nan, np.inf, -np.inf, -0.0
+    x = layout(x)
+    np.testing.assert_array_equal(elementwise.rectify(x), np.maximum(x, 0))

@@ -6,7 +6,8 @@ import minigrad as mg
 from minigrad.kernels import gemm, threads
 from minigrad.ops import linalg
 
-SHAPES = [(1, 1, 1), (5, 7, 3), (14, 3, 32), (15, 40, 33), (3, 1100, 2), (100, 1500, 40), (200, 9, 17), (1, 30, 500)]
+SHAPES = [(1, 1, 1), (5, 7, 3), (14, 3, 32), (15, 40, 33), (3, 1100, 2), (100, 1500, 40), (200, 9, 17), (1, 30, 500),
+          (128, 392, 10), (128, 10, 392), (10, 128, 393), (513, 64, 64), (1, 900, 900), (2, 300_000, 1)]
 
 
 def matrix(rng, shape, dtype, layout):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad.ops import loss
 
 RNG = np.random.default_rng(0)
 OPTIONS = list(itertools.product(["mean", "sum", "none"], [False, True], [0.0, 0.3], [(), (2,), (2, 3)], [False, True]))
@@ -156,3 +157,33 @@ def test_dropout_does_nothing_in_evaluation_and_everything_at_1(function):
     assert function(x, 1.0).numpy().sum() == 0
     with pytest.raises(ValueError, match=r"between 0 and 1, got -0.1"):
         function(x, -0.1)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("ignored", [-100, 2, "all"])
+@pytest.mark.parametrize("shape", [(5, 4), (3, 4, 2), (2, 4, 3, 5), (1, 1)])
+def test_fused_cross_entropy_is_the_one_in_steps(shape, ignored, reduction):
+    x = 3 * mg.randn(*shape, dtype="float64")
+    target = mg.randint(0, min(shape[1], 4), (shape[0], *shape[2:]))
+    if ignored == "all":
+        target, ignored = target * 0 + 7, 7
+    elif ignored == 2:
+        target._data.flat[0] = 2 if shape[1] > 2 else 0
+    gradients = []
+    for function in (mg.cross_entropy, loss._cross_entropy_in_steps):
+        leaf = mg.Tensor(x.numpy().copy(), requires_grad=True)
+        options = (None, ignored, reduction) + (() if function is mg.cross_entropy else (0.0,))
+        y = function(leaf, target, *options)
+        (g,) = mg.grad(y, leaf, create_graph=True)
+        (gg,) = mg.grad((g * g).sum(), leaf)
+        gradients.append((y.item(), g.detach().numpy(), gg.numpy()))
+    for fused, steps in zip(*gradients, strict=True):
+        np.testing.assert_allclose(fused, steps, rtol=1e-12, atol=1e-14)
+
+
+def test_ignored_scores_may_be_infinite_in_cross_entropy():
+    x = mg.Tensor([[1.0, 2.0], [np.inf, 0.0]], requires_grad=True)
+    y = mg.cross_entropy(x, mg.Tensor([0, -100]))
+    y.backward()
+    np.testing.assert_allclose(y.item(), np.log1p(np.e), rtol=1e-6)
+    assert x.grad[1].tolist() == [0, 0] and np.isfinite(x.grad.numpy()).all()

@@ -19,22 +19,21 @@ def run(address, x, xs, ks, offsets, K, w, wt, ws, start, ss, y, ys, low):
     )
 
 
-def definition(P, wide, x, xs, ks, offsets, K, w, wt, ws, start, ss, low, depthwise):
+def definition(P, wide, x, xs, ks, offsets, K, w, wt, ws, start, ss, low):
     """The sum in the docstring of tile.py, number by number."""
     y = np.zeros((P, wide))
     for p in range(P):
         for o in range(wide):
             y[p, o] = start[p * ss + o] + sum(
-                x[offset + p * xs + k * ks + depthwise * o] * w[t * wt + k * ws + o]
+                x[offset + p * xs + k * ks] * w[t * wt + k * ws + o]
                 for t, offset in enumerate(offsets) for k in range(K)
             )
     return np.where(y < low, low, y)
 
 
-@pytest.mark.parametrize("depthwise", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("P", "V"), [(1, 1), (3, 2), (14, 2), (7, 1)])
-def test_a_tile_is_the_sum_it_says(P, V, dtype, depthwise):
+def test_a_tile_is_the_sum_it_says(P, V, dtype):
     rng = np.random.default_rng(0)
     wide, K = V * lanes(dtype), 5
     offsets = np.array([40, 0, 7])
@@ -44,9 +43,9 @@ def test_a_tile_is_the_sum_it_says(P, V, dtype, depthwise):
     for ss, low in ((wide, -np.inf), (0, 0.0)):
         y = np.full(P * (wide + 3), 9.0, dtype)
         steps = x, 11, 2, offsets, K, w, K * wide, wide, start, ss
-        run(tile(P, V, np.dtype(dtype), depthwise).address, *steps, y, wide + 3, low)
+        run(tile(P, V, np.dtype(dtype)).address, *steps, y, wide + 3, low)
         wanted = definition(P, wide, *(a.astype(float) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a
-                                       for a in steps), low, depthwise)
+                                       for a in steps), low)
         got = y.reshape(P, wide + 3)
         np.testing.assert_allclose(got[:, :wide], wanted, rtol=0, atol=1e-5 if dtype == "float32" else 1e-13)
         assert (got[:, wide:] == 9).all()

@@ -11,13 +11,16 @@ y and gx come back with channels-last strides. A row that is not for every convo
 `supports(w_shape, p)`, and in words in SUPPORTS. Every row computes cross-correlation, what deep learning calls
 convolution, except "flipped", which computes true convolution (the kernel rotated by 180 degrees).
 """
+from functools import lru_cache
 from importlib import import_module
+from typing import NamedTuple
 
 from .params import ConvParams, conv_output_shape, conv_params, conv_transpose_params, dims
+from .tuning import choice
 
 __all__ = [
-    "CROSS_CORRELATION", "TABLE", "ConvParams", "algorithms", "conv_output_shape", "conv_params",
-    "conv_transpose_params", "estimates", "lookup", "select", "supports",
+    "CROSS_CORRELATION", "LESSONS", "RULES", "TABLE", "ConvParams", "Cost", "algorithms", "conv_output_shape",
+    "conv_params", "conv_transpose_params", "estimates", "lookup", "select", "supports",
 ]
 
 # (algorithm, device) -> module of this package, imported on first use
@@ -26,9 +29,13 @@ TABLE = {
     ("direct", "cpu"): "direct_cpu",
     ("flipped", "cpu"): "flipped_cpu",
     ("im2col", "cpu"): "im2col_cpu",
+    ("im2col_whole", "cpu"): "im2col_whole_cpu",
     ("winograd", "cpu"): "winograd_cpu",
     ("winograd_2x2", "cpu"): "winograd_2x2_cpu",
 }
+
+# Rows to read and to compare with: far too slow, or too large, for work.
+LESSONS = ("reference", "im2col_whole")
 
 # The algorithms that are interchangeable: same function, same result up to rounding.
 CROSS_CORRELATION = tuple(dict.fromkeys(name for name, _ in TABLE if name != "flipped"))
@@ -39,51 +46,93 @@ def algorithms(device):
     return tuple(name for name, where in TABLE if where == device)
 
 
-# "auto" takes the algorithm with the lowest estimate in multiplications: those it does, and what its transforms cost in
-# the same unit. Measured on two AVX-512 cores (benchmarks/conv.py): one element of a transformed weight is written in
-# the time of so many multiplications, one element of a transformed tile in that of so many.
-TRANSFORMED_WEIGHT, TRANSFORMED_TILE = 115, 25
-WINOGRAD = {"winograd": 4, "winograd_2x2": 2}  # outputs of a tile along each axis
+class Cost(NamedTuple):
+    """What an algorithm does, and how long each part takes, in the time of one multiplication by "direct"."""
+
+    product: float  # one multiplication
+    tile: int = 0  # outputs of a Winograd tile along each axis; 0: there are no transforms
+    transformed_weight: float = 0  # one element of a transformed weight
+    transformed_tile: float = 0  # one element of a transformed tile of x or gy
+    strided: float | None = None  # one multiplication of an input gradient with a stride; None: as ever
 
 
-def estimates(x_shape, w_shape, p):
-    """{algorithm: estimated cost} of the algorithms that "auto" chooses from and that support this convolution."""
+# The rules of "auto": it takes the algorithm with the lowest cost; one without a row here is never taken. Measured on
+# two AVX-512 cores with benchmarks/conv.py; `minigrad tune` measures on the machine it runs on (tuning.py).
+RULES = {
+    "forward": {
+        "direct": Cost(1),
+        "winograd": Cost(1, 4, 30, 35),
+        "winograd_2x2": Cost(1, 2, 30, 35),
+    },
+    "grad_input": {
+        "direct": Cost(1, strided=1.4),
+        "im2col": Cost(1.2, strided=1.1),
+        "winograd": Cost(1, 4, 30, 35),
+        "winograd_2x2": Cost(1, 2, 30, 35),
+    },
+    "grad_weight": {
+        "direct": Cost(1),
+        "winograd": Cost(1, 4, 40, 65),
+        "winograd_2x2": Cost(1, 2, 60, 65),
+    },
+}
+
+
+def estimates(x_shape, w_shape, p, which="forward"):
+    """{algorithm: estimated cost} of the algorithms in RULES that support this convolution; which: the pass."""
     n, oc, oh, ow = conv_output_shape(x_shape, w_shape, p)
-    c = w_shape[1]
-    costs = {"direct": n * oc * oh * ow * c * w_shape[2] * w_shape[3]}
-    for name, m in WINOGRAD.items():
-        if supports(name, "cpu", w_shape, p):
-            q, tiles = m + 2, n * -(-oh // m) * -(-ow // m)
-            sizes = tiles * c * oc, TRANSFORMED_WEIGHT * c * oc, TRANSFORMED_TILE * tiles * (c + oc)
-            costs[name] = q * q * sum(sizes)
+    c, kh, kw = w_shape[1:]
+    costs = {}
+    for name, cost in RULES[which].items():
+        if not supports(name, "cpu", w_shape, p):
+            continue
+        if not cost.tile:
+            made = c if which == "grad_input" else oc  # what vectors hold: a part of one costs as much as all of it
+            strided = which == "grad_input" and p.stride != (1, 1) and cost.strided and c >= 16
+            product = cost.strided if strided else cost.product
+            costs[name] = product * n * oc * oh * ow * c * kh * kw * -(-made // 16) * 16 / made
+            continue
+        tiles, q = n * -(-oh // cost.tile) * -(-ow // cost.tile), cost.tile + 2
+        transforms = cost.transformed_weight * c * oc + cost.transformed_tile * tiles * (c + oc)
+        costs[name] = q * q * (cost.product * tiles * c * oc + transforms)
     return costs
 
 
-def select(x_shape, w_shape, p):
-    """The algorithm behind "auto": a pure function of the shapes; never "flipped".
+def select(x_shape, w_shape, p, which="forward"):
+    """The algorithm that the rules behind "auto" name: a pure function of the shapes; never "flipped".
 
+    which: the pass, "forward", "grad_input" or "grad_weight"; x_shape and w_shape are those of the forward pass.
     A batch of no images is left to the reference, whose loops are over before they start: nothing is compiled.
     """
     if x_shape[0] == 0:
         return "reference"
-    costs = estimates(x_shape, w_shape, p)
+    costs = estimates(x_shape, w_shape, p, which)
     return min(costs, key=costs.get)
+
+
+@lru_cache
+def _row(name):
+    """The module of that name in this package."""
+    return import_module("." + name, __name__)
 
 
 def supports(algorithm, device, w_shape, p):
     """Whether a row of the table computes such a convolution: what its module's `supports` says, if it has one."""
-    row = import_module("." + TABLE[algorithm, device], __name__)
+    row = _row(TABLE[algorithm, device])
     return not hasattr(row, "supports") or row.supports(w_shape, p)
 
 
-def lookup(algorithm, device, x_shape, w_shape, p):
-    """The module that computes this convolution. Raises ValueError for a name the table does not have."""
+def lookup(algorithm, device, x_shape, w_shape, p, which="forward"):
+    """The module that computes one pass of this convolution. Raises ValueError for a name the table does not have.
+
+    "auto" is what was measured on this machine, if it was (tuning.py), or else what `select` says.
+    """
     if algorithm == "auto":
-        algorithm = select(x_shape, w_shape, p)
+        algorithm = choice(which, x_shape, w_shape, p) or select(x_shape, w_shape, p, which)
     if (algorithm, device) not in TABLE:
         names = ", ".join(map(repr, algorithms(device)))
         raise ValueError(f"Conv2d: no algorithm {algorithm!r} on {device}; there is 'auto', {names}")
-    row = import_module("." + TABLE[algorithm, device], __name__)
+    row = _row(TABLE[algorithm, device])
     if w_shape is not None and not supports(algorithm, device, w_shape, p):
         raise ValueError(
             f"Conv2d: algorithm {algorithm!r} is for {row.SUPPORTS}; got kernel {dims(w_shape[2:])}, "

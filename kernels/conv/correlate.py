@@ -22,25 +22,21 @@ def correlate(x, w, walk, y, bias=None, low=-np.inf):
     """Fill y's outputs of the Walk: y = max(low, sum over taps and channels of x w + bias).
 
     x: N x H x W x G Cg, contiguous. w: G x OCg x Cg x kernel positions, any strides. y: N x YH x YW x G OCg,
-    contiguous. bias: G OCg, or None. Arrays of one dtype. Depthwise (Cg = OCg = 1) the channels, not the groups, are
-    what vectors hold.
+    contiguous. bias: G OCg, or None. Arrays of one dtype.
     """
     g, ocg, cg, _ = w.shape
-    depthwise = g > 1 and cg == ocg == 1
-    if depthwise:
-        w, g, ocg, cg = w.transpose(1, 0, 2, 3), 1, x.shape[3], x.shape[3]
     copied = not walk.inside(x.shape[1:3])
     x, y, walk, rows_at = _rows(x, y, walk)
     n, height, width, c = x.shape
     (rows, cols), (sh, sw) = walk.grid, walk.stride
     top, left = min(walk.dh), min(walk.dw)
-    copied = copied or clashes(c * sw, x.dtype) or (depthwise and c % (2 * lanes(x.dtype)) > 0)
+    copied = copied or clashes(c * sw, x.dtype)
     seen, thin = condensed(walk) if copied else (walk, (1, 1))
     sh, sw = seen.stride
     pixel = (cg + lanes(x.dtype) * clashes(cg * sw, x.dtype)) if copied else c
     reach, span = max(seen.dh) + 1, (cols - 1) * sw + max(seen.dw) + 1
     pitch = span * pixel if copied else width * c
-    offsets, together = _offsets(seen, pixel, pitch, pixel == cg and not depthwise)
+    offsets, together = _offsets(seen, pixel, pitch, pixel == cg)
     threads = get_num_threads()
     block = max(1, min(rows, (SCRATCH // (pitch * x.itemsize) - reach) // sh + 1))
     block = 1 if x.shape[1] == 1 < rows else block
@@ -53,12 +49,12 @@ def correlate(x, w, walk, y, bias=None, low=-np.inf):
     if bias is not None:
         start[:, :ocg] = bias.reshape(g, ocg)
     pixels = split(cols, most_pixels(vectors))
-    address = tile(pixels, vectors, x.dtype, depthwise).address
+    address = tile(pixels, vectors, x.dtype).address
     _, count, _, _, wide = panels.shape
     group = max(1, PANELS // (panels[0, 0].nbytes))
     geometry = np.array([
         height, width, c, cg, rows, cols, sh, sw, top, left, span, reach, *thin, pixel, block, parts, g, ocg, count,
-        len(offsets), 1 if depthwise else together * cg, *y.shape[1:], walk.step[1], pixels, wide, depthwise, group,
+        len(offsets), together * cg, *y.shape[1:], walk.step[1], pixels, wide, group,
     ], np.int64)
     arrays = x.reshape(-1), panels.reshape(-1), start.reshape(-1), y.reshape(-1)
 
@@ -153,7 +149,7 @@ def fill(scratch, x, n, row, column, rows, cols, row_step, col_step, pixel, H, W
 @jit
 def _correlate(first, last, address, x, w, start, y, scratch, edge, offsets, rows_at, copied, low, geometry):
     (H, W, C, Cg, rows, cols, sh, sw, top, left, span, reach, thin_h, thin_w, pixel, block, parts, G, OCg, panels, T, K,
-     YH, YW, YC, col_step, P, B, depthwise, group) = geometry
+     YH, YW, YC, col_step, P, B, group) = geometry
     blocks, size = -(-rows // block), x.itemsize
     pitch = span * pixel if copied else W * C
     source = scratch.ctypes.data if copied else x.ctypes.data
@@ -176,7 +172,7 @@ def _correlate(first, last, address, x, w, start, y, scratch, edge, offsets, row
                     for b in range(first_panel, min(first_panel + group, b1)):
                         panel = w.ctypes.data + (g * panels + b) * T * K * B * size
                         bias = start.ctypes.data + (g * panels + b) * B * size
-                        xo = row + depthwise * b * B + j * sw * pixel
+                        xo = row + j * sw * pixel
                         at, step, valid = out + b * B + j * col_step * YC, col_step * YC, min(B, OCg - b * B)
                         target, pace = (y.ctypes.data + at * size, step) if valid == B else (edge.ctypes.data, B)
                         run_tile(

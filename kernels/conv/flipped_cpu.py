@@ -3,12 +3,14 @@
 The same loops and the same input pixels as direct_cpu.py; only the table of taps names the kernel positions backwards,
 so no weight is copied or rotated. Source: Goodfellow, Bengio & Courville, "Deep Learning", equation 9.4.
 """
+import numpy as np
+
 from . import direct_cpu
 
 
-def forward(x, w, p):
-    """y = x * w. x: N x C x H x W, w: OC x C/G x KH x KW -> N x OC x OH x OW."""
-    return direct_cpu.forward(x, w, p, flip=True)
+def forward(x, w, p, bias=None, low=-np.inf):
+    """y = max(low, x * w + bias). x: N x C x H x W, w: OC x C/G x KH x KW, bias: OC -> N x OC x OH x OW."""
+    return direct_cpu.forward(x, w, p, bias, low, flip=True)
 
 
 def grad_input(gy, w, p, x_shape):

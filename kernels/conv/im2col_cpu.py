@@ -1,109 +1,290 @@
-"""Convolution as one matrix product (Chellapilla, Puri & Simard 2006, section 3.1), the whole matrix at once.
+"""Convolution as one matrix product (Chellapilla, Puri & Simard 2006, section 3.1), a piece of the matrix at a time.
 
-`unfold` copies the window under each output pixel into a row, so that with one column per tap and channel
+The matrices are those of im2col_whole_cpu.py, where the method can be read in a few lines. Here only a piece of the
+unfolded matrix is there at any time, in a scratch of at most CHUNK bytes a thread that stays in the second-level cache,
+and the register tile of tile.py multiplies it at once with the packed weights, or with the gradients of its pixels:
 
-    cols (N OH OW) x (KH KW Cg)    times    weight (KH KW Cg) x OCg    =    y (N OH OW) x OCg
+    forward       y      = cols w         some rows (output pixels, over all images) of cols, some columns after others
+    grad_input    gcols  = gy w^T         the rows that reach some rows of the input, one kernel row after another; the
+                                          thread that has these input rows folds them in, so no two write the same pixel
+    grad_weight   gw     = cols^T gy      some columns (tap, channel) of cols, some rows after others
 
-for each group. The gradients are the other two products of the same three matrices; `fold`, the adjoint of
-`unfold`, sums the rows back into the image. The matrix is KH KW times as large as x: fast, and hungry.
+Every sum runs in the same order, however the work is shared out.
 """
 import numpy as np
 
-from ..arrays import from_channels_last, pack_weight, padded, to_channels_last, unpack_weight
+from ..arrays import nchw, nhwc
+from ..buffers import empty
 from ..jit import jit
+from ..memory import clear, copy
+from ..threads import get_num_threads, scratch, share_out
+from ..tile import lanes, most_pixels, run_tile, split, tile
+from .pack import pack, vectors_for
 from .params import conv_output_shape
 
-G_KH_KW_C_OC = (0, 3, 4, 2, 1)
+CHUNK = 1 << 19  # bytes of the unfolded matrix at a time: half of a usual second-level cache
+COLUMNS = 512  # of the matrix at a time
+PIXELS = 128  # rows of the matrix at a time, and
+PART = 256  # its columns and output channels at a time, for the weight gradient
 
 
-def forward(x, w, p):
-    """y = conv(x, w). x: N x C x H x W, w: OC x C/G x KH x KW -> N x OC x OH x OW."""
+def forward(x, w, p, bias=None, low=-np.inf):
+    """y = max(low, conv(x, w) + bias). x: N x C x H x W, w: OC x C/G x KH x KW, bias: OC -> N x OC x OH x OW."""
     n, oc, oh, ow = conv_output_shape(x.shape, w.shape, p)
-    cols, wm = unfold(x, w.shape, p), weight_matrix(w, p.groups)
-    y = np.empty((n, oh, ow, p.groups, oc // p.groups), x.dtype)
-    rows = y.reshape(n * oh * ow, p.groups, oc // p.groups)
-    for g in range(p.groups):
-        np.matmul(cols[g], wm[g], out=rows[:, g])
-    return from_channels_last(y)
+    y = empty((n, oh, ow, oc), x.dtype)
+    if y.size == 0:
+        return nchw(y)
+    cg, taps, total, threads = w.shape[1], w.shape[2] * w.shape[3], n * oh * ow, get_num_threads()
+    panels, vectors = pack(w.reshape(p.groups, -1, cg, taps), range(taps))
+    blocks, width = panels.shape[1], panels.shape[4]
+    part = split(cg * taps, COLUMNS)
+    pitch, high = _pitch(part, x.itemsize), most_pixels(vectors)
+    rows = max(1, CHUNK // (pitch * x.itemsize) - high)
+    while rows > 4 * high and p.groups * -(-total // rows) < 2 * threads:
+        rows = -(-rows // 2)
+    chunk = split(total, rows)
+    pixels = split(chunk, high)
+    units = p.groups * -(-total // chunk)
+    parts = min(blocks, -(-threads // units))
+    sizes = np.array([total, chunk, cg * taps, part, pitch, blocks, parts, oc // p.groups, pixels, width], np.int64)
+    start = np.zeros((p.groups, blocks * width), x.dtype)
+    if bias is not None:
+        start[:, : oc // p.groups] = bias.reshape(p.groups, -1)
+    arrays = nhwc(x).reshape(-1), panels.reshape(-1), start, y.reshape(-1)
+    address = tile(pixels, vectors, x.dtype).address
+
+    def piece(first, last):
+        cols = scratch("columns", (chunk + pixels) * pitch, x.dtype)
+        edge = scratch("edge", pixels * width, x.dtype)
+        rest = _runs(w.shape, p), _image(x.shape, (oh, ow), p), low, sizes
+        _forward(first, last, address, *arrays, cols, edge, *rest)
+
+    share_out(piece, units * parts, pieces=min(units * parts, 4 * threads))
+    return nchw(y)
 
 
 def grad_input(gy, w, p, x_shape):
     """gx of conv(x, w): the product with the transposed weight, folded. gy: N x OC x OH x OW -> x_shape."""
-    n, oc, oh, ow = gy.shape
-    rows = to_channels_last(gy, p.groups).reshape(n * oh * ow, p.groups, oc // p.groups)
-    wm = weight_matrix(w, p.groups)
-    gcols = np.empty((p.groups, n * oh * ow, wm.shape[1]), gy.dtype)
-    for g in range(p.groups):
-        np.matmul(rows[:, g], wm[g].T, out=gcols[g])
-    return fold(gcols, x_shape, w.shape, p, (oh, ow))
+    (n, c, h, width), (oh, ow), (cg, kh, kw) = x_shape, gy.shape[2:], w.shape[1:]
+    gx = np.zeros((n, h, width, c), gy.dtype)
+    if gx.size == 0:
+        return nchw(gx)
+    matrices = w.reshape(p.groups, -1, cg, kh * kw).transpose(0, 2, 1, 3)
+    panels, vectors = pack(matrices, range(kh * kw))
+    blocks, ocg, b = panels.shape[1], panels.shape[3], panels.shape[4]
+    part = split(blocks, max(1, 2 * COLUMNS // (kw * b)))
+    pitch, high, threads = _pitch(kw * part * b, gy.itemsize), most_pixels(vectors), get_num_threads()
+    rows = max(1, CHUNK // (pitch * gy.itemsize) - 2 * high)
+    block = min(h, max(1, rows // ow) * p.stride[0])
+    while block > 1 and n * p.groups * -(-h // block) < 2 * threads:
+        block = -(-block // 2)
+    rows = min(rows, oh * ow)
+    pixels = split(min(rows, -(-block // p.stride[0]) * ow), high)
+    sizes = np.array([n * oh * ow, rows, block, kh, kw, blocks, part, pitch, ocg, pixels, b], np.int64)
+    arrays = nhwc(gy).reshape(-1), panels.reshape(-1), gx.reshape(-1)
+    address, units = tile(pixels, vectors, gy.dtype).address, n * p.groups * -(-h // block)
+
+    def piece(first, last):
+        gcols = scratch("columns", (rows + 2 * pixels) * pitch, gy.dtype)
+        rest = np.zeros(b, gy.dtype), np.array(p.dilation), _image(x_shape, (oh, ow), p), sizes
+        _grad_input(first, last, address, *arrays, gcols, *rest)
+
+    share_out(piece, units, pieces=min(units, 4 * threads))
+    return nchw(gx)
 
 
 def grad_weight(x, gy, p, w_shape):
     """gw of conv(x, w): the unfolded x, transposed, times gy. x: N x C x H x W, gy: N x OC x OH x OW -> w_shape."""
-    n, oc, oh, ow = gy.shape
-    cols = unfold(x, w_shape, p)
-    rows = to_channels_last(gy, p.groups).reshape(n * oh * ow, p.groups, oc // p.groups)
-    gw = np.empty((p.groups, *w_shape[2:], w_shape[1], oc // p.groups), x.dtype)
-    for g in range(p.groups):
-        np.matmul(cols[g].T, rows[:, g], out=gw[g].reshape(-1, oc // p.groups))
-    return unpack_weight(gw, G_KH_KW_C_OC)
+    gw = np.zeros(w_shape, x.dtype)
+    if x.size == 0:
+        return gw
+    (n, oc, oh, ow), threads = gy.shape, get_num_threads()
+    ocg, columns = oc // p.groups, gw[0].size
+    vectors = vectors_for(ocg, x.dtype)
+    width = vectors * lanes(x.dtype)
+    blocks = -(-ocg // width)
+    part, together = split(columns, PART), split(blocks, max(1, PART // width))
+    while part > 32 and p.groups * -(-columns // part) * -(-blocks // together) < 2 * threads:
+        part = -(-part // 2)
+    pitch, pixels = _pitch(part, x.itemsize), split(part, most_pixels(vectors))
+    height = -(-part // pixels) * pixels
+    sizes = np.array([n * oh * ow, columns, part, pitch, height, blocks, together, ocg, pixels, width], np.int64)
+    arrays = nhwc(x).reshape(-1), nhwc(gy).reshape(-1), gw.reshape(-1)
+    address, units = tile(pixels, vectors, x.dtype).address, p.groups * -(-columns // part) * -(-blocks // together)
+
+    def piece(first, last):
+        cols = scratch("columns", PIXELS * pitch + pixels, x.dtype)
+        given = scratch("given", together * PIXELS * width, x.dtype)
+        sums, zeros = scratch("sums", together * height * width, x.dtype), np.zeros(width, x.dtype)
+        rest = _runs(w_shape, p), _image(x.shape, (oh, ow), p), sizes
+        _grad_weight(first, last, address, *arrays, cols, given, sums, zeros, *rest)
+
+    share_out(piece, units, pieces=min(units, 4 * threads))
+    return gw
 
 
-def unfold(x, w_shape, p):
-    """x (N x C x H x W) -> cols, G x (N OH OW) x (KH KW Cg): each row is the window under one output pixel."""
+def _pitch(columns, itemsize):
+    """Elements from one row of the scratch to the next: an odd number of cache lines, so that rows do not clash."""
+    line = 64 // itemsize
+    return (-(-columns // line) | 1) * line
+
+
+def _runs(w_shape, p):
+    """Taps whose channels lie together in x: (row, column) of each run's first tap in the padded image, and columns.
+
+    All runs have as many columns of the matrix, and in its order: a kernel's row, or one tap if that is not contiguous.
+    """
     _, cg, kh, kw = w_shape
-    n, _, oh, ow = conv_output_shape(x.shape, w_shape, p)
-    cols = np.empty((p.groups, n, oh, ow, kh, kw, cg), x.dtype)
-    _unfold(padded(x, p), cols, p.stride, p.dilation)
-    return cols.reshape(p.groups, n * oh * ow, kh * kw * cg)
-
-
-def fold(cols, x_shape, w_shape, p, out_size):
-    """The adjoint of `unfold`: cols, G x (N OH OW) x (KH KW Cg), summed into N x C x H x W."""
-    n, c, h, w = x_shape
-    _, cg, kh, kw = w_shape
-    x = np.zeros((n, h, w, p.groups, c // p.groups), cols.dtype)
+    together = kw if p.groups == 1 and p.dilation[1] == 1 else 1
     (top, _), (left, _) = p.padding
-    _fold(cols.reshape(p.groups, n, *out_size, kh, kw, cg), x, p.stride, p.dilation, top, left)
-    return from_channels_last(x)
+    return np.array([
+        (i * p.dilation[0] - top, j * p.dilation[1] - left, together * cg)
+        for i in range(kh) for j in range(0, kw, together)
+    ], np.int64)
 
 
-def weight_matrix(w, groups):
-    """w (OC x Cg x KH x KW) -> G x (KH KW Cg) x OCg."""
-    wp = pack_weight(w, groups, G_KH_KW_C_OC)
-    return wp.reshape(groups, -1, wp.shape[-1])
+def _image(x_shape, out_size, p):
+    """The sizes of images and their outputs, as the loops take them."""
+    _, c, h, w = x_shape
+    (top, _), (left, _) = p.padding
+    return np.array([h, w, c, c // p.groups, p.groups, *out_size, *p.stride, top, left], np.int64)
 
 
 @jit
-def _unfold(x, cols, stride, dilation):
-    G, N, OH, OW, KH, KW, C = cols.shape
-    for g in range(G):
-        for n in range(N):
-            for oh in range(OH):
-                for ow in range(OW):
-                    for kh in range(KH):
+def _unfold(cols, pitch, x, rows, columns, g, runs, image):
+    """Columns `columns` of the rows `rows` (each first and last + 1) of group g's matrix, into cols. x: flat NHWC."""
+    H, W, C, Cg, _, OH, OW, sh, sw, _, _ = image
+    size, wide = x.itemsize, runs[0, 2]
+    for q in range(rows[0], rows[1]):
+        n, i, j = q // (OH * OW), q // OW % OH, q % OW
+        to = cols.ctypes.data + (q - rows[0]) * pitch * size
+        for r in range(columns[0] // wide, -(-columns[1] // wide)):
+            h, w = i * sh + runs[r, 0], j * sw + runs[r, 1]
+            start, end = max(columns[0] - r * wide, 0), min(columns[1] - r * wide, wide)
+            seen, unseen = start, start  # columns of the run within the image
+            if h >= 0 and h < H:
+                seen = min(max(-w * Cg, start), end)
+                unseen = max(min((W - w) * Cg, end), seen)
+            if seen > start:
+                clear(to, (seen - start) * size)
+            if unseen > seen:
+                source = ((n * H + h) * W + w) * C + g * Cg + seen
+                copy(to + (seen - start) * size, x.ctypes.data + source * size, (unseen - seen) * size)
+            if end > unseen:
+                clear(to + (unseen - start) * size, (end - unseen) * size)
+            to += (end - start) * size
+
+
+@jit
+def _forward(first, last, address, x, panels, start, y, cols, edge, runs, image, low, sizes):
+    """Units: (chunk of rows, group, part of the panels)."""
+    total, chunk, K, part, pitch, blocks, parts, OCg, P, B = sizes
+    size, G, offset = x.itemsize, image[4], np.zeros(1, np.int64)
+    for unit in range(first, last):
+        share, g, q0 = unit % parts, unit // parts % G, unit // parts // G * chunk
+        q1 = min(q0 + chunk, total)
+        for k0 in range(0, K, part):
+            k1 = min(k0 + part, K)
+            _unfold(cols, pitch, x, (q0, q1), (k0, k1), g, runs, image)
+            for b in range(blocks * share // parts, blocks * (share + 1) // parts):
+                panel = panels.ctypes.data + ((g * blocks + b) * K + k0) * B * size
+                valid, bias = min(B, OCg - b * B), start.ctypes.data + (g * blocks + b) * B * size
+                for q in range(q0, q1, P):
+                    rows, to = min(P, q1 - q), y.ctypes.data + ((q * G + g) * OCg + b * B) * size
+                    whole = rows == P and valid == B
+                    if not whole and k0 > 0:
+                        for i in range(rows):
+                            copy(edge.ctypes.data + i * B * size, to + i * G * OCg * size, valid * size)
+                    target, step = (to, G * OCg) if whole else (edge.ctypes.data, B)
+                    run_tile(
+                        address, cols.ctypes.data + (q - q0) * pitch * size, pitch, 1, offset.ctypes.data, 1, k1 - k0,
+                        panel, 0, B, target if k0 > 0 else bias, step if k0 > 0 else 0, target, step,
+                        low if k1 == K else -np.inf,
+                    )
+                    if not whole:
+                        for i in range(rows):
+                            copy(to + i * G * OCg * size, edge.ctypes.data + i * B * size, valid * size)
+
+
+@jit
+def _grad_input(first, last, address, gy, panels, gx, gcols, zeros, dilation, image, sizes):
+    """Units: (image, group, block of input rows). A row of gcols: kernel columns x channels of some panels."""
+    H, _, _, Cg, G, OH, OW, sh, _, top, _ = image
+    total, most, block, KH, KW, blocks, part, pitch, OCg, P, B = sizes
+    size, offset, units = gy.itemsize, np.zeros(1, np.int64), -(-H // block)
+    for unit in range(first, last):
+        n, g, h0 = unit // units // G, unit // units % G, unit % units * block
+        h1 = min(h0 + block, H)
+        for kh in range(KH):
+            up = top - kh * dilation[0]  # output row i reaches input row i sh - up
+            q0 = max(0, -(-(h0 + up) // sh)) * OW
+            end = min(OH, -(-(h1 + up) // sh)) * OW
+            while q0 < end:
+                q1 = min(q0 + most, end)
+                for b0 in range(0, blocks, part):
+                    b1 = min(b0 + part, blocks)
+                    for b in range(b0, b1):
                         for kw in range(KW):
-                            h = oh * stride[0] + kh * dilation[0]
-                            w = ow * stride[1] + kw * dilation[1]
-                            for c in range(C):
-                                cols[g, n, oh, ow, kh, kw, c] = x[n, h, w, g, c]
+                            panel = ((g * blocks + b) * KH + kh) * KW + kw
+                            for q in range(q0, q1, P):
+                                at = min(n * OH * OW + q, total - P)  # not beyond gy: P rows are free at both ends
+                                row = at - n * OH * OW - q0 + P
+                                run_tile(
+                                    address, gy.ctypes.data + (at * G + g) * OCg * size, G * OCg, 1, offset.ctypes.data,
+                                    1, OCg, panels.ctypes.data + panel * OCg * B * size, 0, B, zeros.ctypes.data, 0,
+                                    gcols.ctypes.data + (row * pitch + (kw * (b1 - b0) + b - b0) * B) * size, pitch,
+                                    -np.inf,
+                                )
+                    columns = b0 * B, min(b1 * B, Cg), (b1 - b0) * B
+                    _fold(gcols[P * pitch :], pitch, gx, (q0, q1), columns, n, g, -up, KW, dilation[1], image)
+                q0 = q1
 
 
 @jit
-def _fold(cols, x, stride, dilation, top, left):
-    N, H, W, G, C = x.shape
-    OH, OW, KH, KW = cols.shape[2:6]
-    for n in range(N):
-        for h in range(H):
-            for w in range(W):
-                for kh in range(KH):
-                    oh, row_off = divmod(h + top - kh * dilation[0], stride[0])
-                    if row_off != 0 or oh < 0 or oh >= OH:
-                        continue
-                    for kw in range(KW):
-                        ow, col_off = divmod(w + left - kw * dilation[1], stride[1])
-                        if col_off != 0 or ow < 0 or ow >= OW:
-                            continue
-                        for g in range(G):
-                            for c in range(C):
-                                x[n, h, w, g, c] += cols[g, n, oh, ow, kh, kw, c]
+def _fold(gcols, pitch, gx, rows, columns, n, g, down, KW, dilation, image):
+    """Add gcols of image n's output pixels `rows` to the input pixels under one row of the kernel, `down` rows below.
+
+    columns: first channel, last + 1, and how many there are in gcols for each tap. gx: flat NHWC.
+    """
+    H, W, C, Cg, _, _, OW, sh, sw, _, left = image
+    c0, count = columns[0], columns[1] - columns[0]
+    for q in range(rows[0], rows[1]):
+        h, w0 = q // OW * sh + down, q % OW * sw - left
+        for kw in range(KW):
+            w = w0 + kw * dilation
+            if w >= 0 and w < W:
+                at, source = ((n * H + h) * W + w) * C + g * Cg + c0, (q - rows[0]) * pitch + kw * columns[2]
+                to, given = gx[at : at + count], gcols[source : source + count]
+                for c in range(count):
+                    to[c] += given[c]
+
+
+@jit
+def _grad_weight(first, last, address, x, gy, gw, cols, given, sums, zeros, runs, image, sizes):
+    """Units: (group, part of the columns, some panels of output channels)."""
+    total, K, part, pitch, height, blocks, together, OCg, P, B = sizes
+    size, Cg, G, offset = x.itemsize, image[3], image[4], np.zeros(1, np.int64)
+    parts, groups = -(-K // part), -(-blocks // together)
+    for unit in range(first, last):
+        g, k0, b0 = unit // groups // parts, unit // groups % parts * part, unit % groups * together
+        k1, b1 = min(k0 + part, K), min(b0 + together, blocks)
+        for q0 in range(0, total, PIXELS):
+            q1 = min(q0 + PIXELS, total)
+            _unfold(cols, pitch, x, (q0, q1), (k0, k1), g, runs, image)
+            for b in range(b0, b1):
+                valid, panel = min(B, OCg - b * B), given.ctypes.data + (b - b0) * PIXELS * B * size
+                for q in range(q0, q1):
+                    to = panel + (q - q0) * B * size
+                    copy(to, gy.ctypes.data + ((q * G + g) * OCg + b * B) * size, valid * size)
+                    clear(to + valid * size, (B - valid) * size)
+                for k in range(0, k1 - k0, P):
+                    total_of = sums.ctypes.data + ((b - b0) * height + k) * B * size
+                    run_tile(
+                        address, cols.ctypes.data + k * size, 1, pitch, offset.ctypes.data, 1, q1 - q0, panel, 0, B,
+                        total_of if q0 > 0 else zeros.ctypes.data, B if q0 > 0 else 0, total_of, B, -np.inf,
+                    )
+        for b in range(b0, b1):
+            for o in range(min(B, OCg - b * B)):
+                row = (g * OCg + b * B + o) * K
+                for k in range(k0, k1):
+                    gw[row + k % Cg * (K // Cg) + k // Cg] = sums[((b - b0) * height + k - k0) * B + o]

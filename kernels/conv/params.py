@@ -4,6 +4,7 @@ Follows Dumoulin & Visin, "A guide to convolution arithmetic for deep learning" 
 padding), 4 (transposed convolution) and 5.1 (dilation).
 """
 from dataclasses import dataclass
+from functools import lru_cache
 from numbers import Integral
 
 
@@ -118,6 +119,11 @@ def conv_params(x_shape, w_shape, stride=1, padding=0, dilation=1, groups=1, op=
 
 def conv_output_shape(x_shape, w_shape, p):
     """N x OC x OH x OW of a convolution whose parameters are checked."""
+    return _conv_output_shape(tuple(x_shape), tuple(w_shape), p)
+
+
+@lru_cache(1024)
+def _conv_output_shape(x_shape, w_shape, p):
     return x_shape[0], w_shape[0], *window_output(x_shape, w_shape[2:], p.stride, p.padding, p.dilation, "Conv2d")
 
 

@@ -8,7 +8,7 @@ are kept in float64 and rounded once. Every other row of the table is tested aga
 """
 import numpy as np
 
-from ..arrays import channels_last
+from ..arrays import channels_last, finished
 from .params import conv_output_shape
 
 
@@ -30,12 +30,12 @@ def taps(x_shape, w_shape, p):
                                 yield n, oc, oh, ow, kh, kw, h, w, channels
 
 
-def forward(x, w, p):
-    """y = conv(x, w): sum x times w into y."""
+def forward(x, w, p, bias=None, low=-np.inf):
+    """y = max(low, conv(x, w) + bias): sum x times w into y."""
     y = channels_last(conv_output_shape(x.shape, w.shape, p), np.float64)
     for n, oc, oh, ow, kh, kw, h, wi, channels in taps(x.shape, w.shape, p):
         y[n, oc, oh, ow] += np.dot(x[n, channels, h, wi].astype(np.float64), w[oc, :, kh, kw])
-    return y.astype(x.dtype)
+    return finished(y.astype(x.dtype), bias, low)
 
 
 def grad_input(gy, w, p, x_shape):

@@ -16,7 +16,7 @@ from .pack import vectors_for
 
 PART = 64  # input channels whose weight gradient is summed at a time
 PANELS = 4  # panels of output channels, likewise
-TERMS = 256  # of a sum over pixels that are added up before they join the sum of those before
+TERMS = 128  # of a sum over pixels that are added up in x's dtype, before they join a sum in float64
 RUN = 256  # numbers of a channel's weight gradient that are brought into order together
 
 
@@ -27,10 +27,6 @@ def weight_gradient(x, gy, walk, gw):
     kernel positions, contiguous.
     """
     g, ocg, cg, positions = gw.shape
-    if g > 1 and cg == ocg == 1:
-        table = np.array([walk.dh, walk.dw, walk.order], np.int64)
-        share_out(_depthwise_weight_gradient, -(-g // PART), x, gy, gw.reshape(g, positions), table, *walk.stride)
-        return
     if len(walk.dh) == 1 and walk.stride == (1, 1) and walk.grid == x.shape[1:3] and walk.inside(walk.grid):
         x, gy = x.reshape(1, 1, -1, x.shape[3]), gy.reshape(1, 1, -1, gy.shape[3])  # rows and images do not matter
         walk = walk._replace(grid=x.shape[1:3])
@@ -55,7 +51,7 @@ def weight_gradient(x, gy, walk, gw):
     image = ((most_rows - 1) * sh + reach) * span * part
     pixels = split(int(runs[:, 3].max()) * part, most_pixels(vectors))
     heights = np.cumsum([0, *(-(-runs[:, 3] * part // pixels) * pixels)])
-    address = tile(pixels, vectors, x.dtype).address
+    address = tile(pixels, vectors, x.dtype, joining=True).address
     geometry = np.array([
         height, width, c, cg, rows, cols, sh, sw, row_step, col_step, min(walk.dh), min(walk.dw), span, reach, *thin,
         part, shares, image, g, ocg, panels, together, positions, pixels, width_b,
@@ -67,7 +63,7 @@ def weight_gradient(x, gy, walk, gw):
         inputs = scratch("image", most_images * image + pixels, x.dtype)
         inputs[-pixels:] = 0
         given = scratch("given", together * most * width_b, x.dtype)
-        sums = scratch("sums", int(together * heights[-1] * width_b), x.dtype)
+        sums = scratch("sums", int(together * heights[-1] * width_b), np.float64)
         offsets, zeros = np.empty(most_images * most_rows, np.int64), np.zeros(width_b, x.dtype)
         _weight_gradient(
             first, last, address, x.reshape(-1), gy.reshape(-1), gw.reshape(-1), inputs, given, sums, heights, zeros,
@@ -101,6 +97,7 @@ def _weight_gradient(first, last, address, x, gy, gw, inputs, given, sums, heigh
         b1, c0 = min(b0 + together, panels), unit // shares // groups % parts * part
         Cb = min(part, Cg - c0)
         run0, run1 = len(runs) * share // shares, len(runs) * (share + 1) // shares
+        sums[:] = 0
         for k in range(len(blocks)):
             n0, n1, i0, i1, j0, j1 = blocks[k]
             down = i1 - i0
@@ -116,11 +113,10 @@ def _weight_gradient(first, last, address, x, gy, gw, inputs, given, sums, heigh
                     for i in range((n1 - n0) * down):
                         offsets[i] = i // down * image + ((i % down * sh + dh) * span + dw) * Cb
                     for p in range(0, count * Cb, P):
-                        to = sums.ctypes.data + ((b - b0) * heights[-1] + heights[run] + p) * B * size
+                        to = sums.ctypes.data + ((b - b0) * heights[-1] + heights[run] + p) * B * 8
                         run_tile(
                             address, inputs.ctypes.data + p * size, 1, sw * Cb, offsets.ctypes.data, (n1 - n0) * down,
-                            j1 - j0, panel, (j1 - j0) * B, B, to if k else zeros.ctypes.data, B if k else 0, to, B,
-                            -np.inf,
+                            j1 - j0, panel, (j1 - j0) * B, B, zeros.ctypes.data, 0, to, B, -np.inf,
                         )
         for b in range(b0, b1):
             total = sums[(b - b0) * heights[-1] * B :]
@@ -167,29 +163,3 @@ def _in_order(sums, gw, heights, runs, order, run0, run1, Cb, row, positions, va
             for o in range(valid):
                 copy(gw.ctypes.data + (o * row + c0 * positions) * size, buffer[o].ctypes.data,
                      (c1 - c0) * positions * size)
-
-
-@jit
-def _depthwise_weight_gradient(first, last, x, gy, gw, table, sh, sw):
-    """gw, C x kernel positions, of the channels PART first ... PART last."""
-    N, H, W, C = x.shape
-    rows, cols = gy.shape[1:3]
-    for unit in range(first, last):
-        c0, c1 = unit * PART, min(unit * PART + PART, C)
-        sums = np.zeros((table.shape[1], c1 - c0), x.dtype)
-        for n in range(N):
-            for i in range(rows):
-                for t in range(table.shape[1]):
-                    h, total = i * sh + table[0, t], sums[t]
-                    if h < 0 or h >= H:
-                        continue
-                    for j in range(cols):
-                        w = j * sw + table[1, t]
-                        if w < 0 or w >= W:
-                            continue
-                        seen, given = x[n, h, w, c0:c1], gy[n, i, j, c0:c1]
-                        for c in range(c1 - c0):
-                            total[c] += seen[c] * given[c]
-        for t in range(table.shape[1]):
-            for c in range(c1 - c0):
-                gw[c0 + c, table[2, t]] = sums[t, c]

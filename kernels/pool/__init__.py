@@ -17,6 +17,7 @@ sliding windows, or an `AdaptiveParams`, for a grid of windows; index holds flat
 In the last three, whose p is a `PoolParams` without padding, k is 1, or for a window that the image's edge clips, its
 whole area over what is left of it. x N x C x H x W, y N x C x OH x OW, a like x, b like y.
 """
+from functools import lru_cache
 from importlib import import_module
 
 from .params import AdaptiveParams, PoolParams, adaptive_params, pool_params, pool_params_1d, unpool_size
@@ -38,4 +39,10 @@ def lookup(device, algorithm="window"):
     if (algorithm, device) not in TABLE:
         names = ", ".join(repr(name) for name, where in TABLE if where == device)
         raise ValueError(f"pooling: no algorithm {algorithm!r} on {device}; there is {names}")
-    return import_module("." + TABLE[algorithm, device], __name__)
+    return _row(TABLE[algorithm, device])
+
+
+@lru_cache
+def _row(name):
+    """The module of that name in this package."""
+    return import_module("." + name, __name__)

@@ -1,6 +1,8 @@
 """What slides in pooling; the sizes, padding rules and messages are those of convolution."""
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..conv.params import check_4d, check_pixels, dims, integer, pair, per_side_padding, window_output
 
 
@@ -104,6 +106,11 @@ def unpool_size(x_shape, kernel, stride=None, padding=0, output_size=None, op="M
     if min(size) < 1:
         raise ValueError(f"{op}: the output of x ({dims(x_shape)}) would be {dims(size)} (padding {padding})")
     return size
+
+
+def index_dtype(size):
+    """The integers that count the pixels of an H x W map: int32, as wide as a float, if it can."""
+    return np.int32 if size[0] * size[1] < 1 << 31 else np.int64
 
 
 def single(value, name, op, minimum=1):

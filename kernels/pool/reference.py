@@ -2,7 +2,7 @@
 import numpy as np
 
 from ..arrays import channels_last
-from .params import AdaptiveParams
+from .params import AdaptiveParams, index_dtype
 
 
 def window(oh, ow, x_shape, p):
@@ -41,7 +41,7 @@ def outputs(x_shape, p):
 def max_forward(x, p):
     """y = the maximum of each window (NaN if it holds one), and where it stands; the first one of equals."""
     y = channels_last((*x.shape[:2], *p.output), x.dtype)
-    index = channels_last(y.shape, np.int64)
+    index = channels_last(y.shape, index_dtype(x.shape[2:]))
     for n, c, oh, ow in outputs(x.shape, p):
         positions = window(oh, ow, x.shape, p)
         h, w = positions[int(np.argmax([x[n, c, h, w] for h, w in positions]))]  # argmax: first maximum or NaN

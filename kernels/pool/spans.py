@@ -31,6 +31,14 @@ def divisors(p, size, dtype):
     return np.multiply.outer(*(_counts(p, axis, n) for axis, n in enumerate(size))).astype(dtype)
 
 
+@lru_cache(256)
+def partition(p, size):
+    """Whether the windows cover every position of an image of `size` exactly once."""
+    return all((np.diff(_coverings(p, axis, n)[:, :2]) == 1).all() for axis, n in enumerate(size)) and all(
+        (_windows(p, axis, n)[:, 2] == 1).all() for axis, n in enumerate(size)
+    )
+
+
 def _windows(p, axis, size):
     o, output = np.arange(p.output[axis]), p.output[axis]
     if isinstance(p, AdaptiveParams):

@@ -1,33 +1,51 @@
 """Pooling on the CPU: each window is walked once, all channels of a pixel together (they are neighbours in memory).
 
 The gradients gather: every gx is the sum over the windows that cover it, in a fixed order, so there is no race and
-the same bits come out every time. The innermost loops run over channels, without branches, and are vectorised. What
-they walk is worked out in spans.py, the same way for sliding and for adaptive windows. An empty result is returned
-before any loop is called, so nothing is compiled for it. Array axes: x (N, H, W, C), y and index (N, OH, OW, C).
+the same bits come out every time. The innermost loops run over channels, without branches, and are vectorised; rows
+of pixels are shared out over the threads. What the loops walk is worked out in spans.py, the same way for sliding and
+for adaptive windows. An empty result is returned before any loop is called, so nothing is compiled for it. Array axes:
+x (N, H, W, C), y and index (N, OH, OW, C).
 """
+from functools import lru_cache
+
 import numpy as np
 
 from ..arrays import nchw, nhwc
+from ..buffers import empty
 from ..jit import jit
-from .spans import coverings, divisors, windows
+from ..threads import get_num_threads, share_out
+from .params import AdaptiveParams, index_dtype
+from .spans import coverings, divisors, partition, windows
+
+LARGE = 1 << 18  # steps of the innermost loop from which it pays to wake another thread
+UNROLLED = 9  # taps up to which the loop of a sliding maximum is compiled for that kernel size
+
+
+def by_rows(loop, rows, steps, *arguments):
+    """loop(first, last, *arguments) over so many rows of pixels, shared out if they take many steps."""
+    share_out(loop, rows, *arguments, pieces=1 if steps < LARGE else 4 * get_num_threads())
 
 
 def max_forward(x, p):
     """y and index, both N x C x OH x OW. NaN wins over numbers, the first one over its equals."""
     n, c, h, w = x.shape
-    y = np.empty((n, *p.output, c), x.dtype)
-    index = np.empty(y.shape, np.int64)
+    y = empty((n, *p.output, c), x.dtype)
+    index = empty(y.shape, index_dtype((h, w)))
     if y.size:
-        _max_forward(nhwc(x), y, index, *windows(p, (h, w)))
+        sliding = not isinstance(p, AdaptiveParams) and p.kernel[0] * p.kernel[1] <= UNROLLED
+        loop = _max_of(*p.kernel) if sliding else _max_any
+        by_rows(loop, n * p.output[0], max(x.size, y.size), nhwc(x), y, index, *windows(p, (h, w)))
     return nchw(y), nchw(index)
 
 
 def max_grad_input(gy, index, p, x_shape):
     """gx, N x C x H x W: each gy goes to where its maximum stood."""
     n, c, h, w = x_shape
-    gx = np.zeros((n, h, w, c), gy.dtype)
-    if gx.size:
-        _max_grad_input(nhwc(gy), nhwc(index), gx, *coverings(p, (h, w)))
+    gx = empty((n, h, w, c), gy.dtype)
+    if gx.size and partition(p, (h, w)):
+        by_rows(_max_share, n * p.output[0], gx.size, nhwc(gy), nhwc(index), gx, *windows(p, (h, w)))
+    elif gx.size:
+        by_rows(_max_collect, n * h, gx.size, nhwc(gy), nhwc(index), gx, *coverings(p, (h, w)))
     return nchw(gx)
 
 
@@ -42,21 +60,23 @@ def max_gather(x, index):
 def avg_forward(x, p):
     """y, N x C x OH x OW: the mean of each window."""
     n, c, h, w = x.shape
-    y = np.empty((n, *p.output, c), x.dtype)
+    y = empty((n, *p.output, c), x.dtype)
     if y.size:
         rows, cols = windows(p, (h, w))
         many = max(stop - start for start, stop, _ in rows) * max(stop - start for start, stop, _ in cols) > 64
-        total = np.empty(c, np.float64 if many else x.dtype)  # where windows are whole images, digits would get lost
-        _avg_forward(nhwc(x), y, total, divisors(p, (h, w), x.dtype), rows, cols)
+        one = np.ones((), np.float64 if many else x.dtype)  # where windows are whole images, digits would get lost
+        arrays = nhwc(x), y, one, divisors(p, (h, w), x.dtype)
+        by_rows(_avg_forward, n * p.output[0], max(x.size, y.size), *arrays, rows, cols)
     return nchw(y)
 
 
 def avg_grad_input(gy, p, x_shape):
     """gx, N x C x H x W: each gy is shared out equally over its window."""
     n, c, h, w = x_shape
-    gx = np.zeros((n, h, w, c), gy.dtype)
+    gx = empty((n, h, w, c), gy.dtype)
     if gx.size:
-        _avg_grad_input(nhwc(gy / divisors(p, (h, w), gy.dtype)), gx, *coverings(p, (h, w)))
+        shares = 1 / divisors(p, (h, w), gy.dtype)
+        by_rows(_avg_grad_input, n * h, gx.size, nhwc(gy), shares, gx, *coverings(p, (h, w)))
     return nchw(gx)
 
 
@@ -84,7 +104,7 @@ def unpool_grad_input(gy, index):
 def lp_forward(x, p, norm):
     """y, N x C x OH x OW: the norm of each window, worked out relative to its largest magnitude."""
     n, c, h, w = x.shape
-    y = np.empty((n, *p.output, c), x.dtype)
+    y = empty((n, *p.output, c), x.dtype)
     if y.size:
         _lp_forward(nhwc(x), y, norm, lp_factors(x.shape, x.dtype, p), *windows(p, (h, w)))
     return nchw(y)
@@ -113,63 +133,136 @@ def lp_factors(x_shape, dtype, p):
     return (p.kernel[0] * p.kernel[1] / divisors(p, x_shape[2:], np.dtype("float64"))).astype(dtype)
 
 
-@jit
-def _max_forward(x, y, index, rows, cols):
-    N, OH, OW, C = y.shape
-    W = x.shape[2]
-    for n in range(N):
-        for oh in range(OH):
+@lru_cache
+def _max_of(KH, KW):
+    """The loop of a maximum over windows of KH x KW: unrolled where the window is whole."""
+
+    @jit
+    def loop(first, last, x, y, index, rows, cols):
+        _, OH, OW, C = y.shape
+        W = x.shape[2]
+        for unit in range(first, last):
+            n, oh = unit // OH, unit % OH
+            h, dh = rows[oh, 0], rows[oh, 2]
             for ow in range(OW):
-                first = True
-                for h in range(rows[oh, 0], rows[oh, 1], rows[oh, 2]):
-                    for w in range(cols[ow, 0], cols[ow, 1], cols[ow, 2]):
-                        for c in range(C):
-                            value, best = x[n, h, w, c], y[n, oh, ow, c]
-                            if first or (not value <= best and best == best):  # best == best: it is not NaN
-                                y[n, oh, ow, c] = value
-                                index[n, oh, ow, c] = h * W + w
-                        first = False
-
-
-@jit
-def _max_grad_input(gy, index, gx, rows, cols):
-    N, H, W, C = gx.shape
-    zero = gx.dtype.type(0)
-    for n in range(N):
-        for h in range(H):
-            for w in range(W):
-                here = h * W + w
-                for oh in range(rows[h, 0], rows[h, 1], rows[h, 2]):
-                    for ow in range(cols[w, 0], cols[w, 1], cols[w, 2]):
-                        for c in range(C):
-                            gx[n, h, w, c] += gy[n, oh, ow, c] if index[n, oh, ow, c] == here else zero
-
-
-@jit
-def _avg_forward(x, y, total, divisors, rows, cols):
-    N, OH, OW, C = y.shape
-    for n in range(N):
-        for oh in range(OH):
-            for ow in range(OW):
-                total[:] = 0
-                for h in range(rows[oh, 0], rows[oh, 1], rows[oh, 2]):
-                    for w in range(cols[ow, 0], cols[ow, 1], cols[ow, 2]):
-                        for c in range(C):
-                            total[c] += x[n, h, w, c]
+                w, dw = cols[ow, 0], cols[ow, 2]
+                if rows[oh, 1] <= h + dh * (KH - 1) or cols[ow, 1] <= w + dw * (KW - 1):  # clipped by the edge
+                    _max_window(x[n], y[n, oh, ow], index[n, oh, ow], rows[oh], cols[ow])
+                    continue
                 for c in range(C):
-                    y[n, oh, ow, c] = total[c] / divisors[oh, ow]
+                    best, where = x[n, h, w, c], h * W + w
+                    for kh in range(KH):
+                        for kw in range(KW):
+                            value = x[n, h + kh * dh, w + kw * dw, c]
+                            wins = (not value <= best) and best == best  # best == best: it is not NaN
+                            best = value if wins else best
+                            where = (h + kh * dh) * W + w + kw * dw if wins else where
+                    y[n, oh, ow, c] = best
+                    index[n, oh, ow, c] = where
+
+    return loop
 
 
 @jit
-def _avg_grad_input(gy, gx, rows, cols):
-    N, H, W, C = gx.shape
-    for n in range(N):
-        for h in range(H):
-            for w in range(W):
-                for oh in range(rows[h, 0], rows[h, 1], rows[h, 2]):
-                    for ow in range(cols[w, 0], cols[w, 1], cols[w, 2]):
+def _max_any(first, last, x, y, index, rows, cols):
+    _, OH, OW, _ = y.shape
+    for unit in range(first, last):
+        n, oh = unit // OH, unit % OH
+        for ow in range(OW):
+            _max_window(x[n], y[n, oh, ow], index[n, oh, ow], rows[oh], cols[ow])
+
+
+@jit
+def _max_window(x, y, index, row, col):
+    W, C = x.shape[1:]
+    y[:] = x[row[0], col[0]]
+    index[:] = row[0] * W + col[0]
+    for h in range(row[0], row[1], row[2]):
+        for w in range(col[0], col[1], col[2]):
+            for c in range(C):
+                value, best = x[h, w, c], y[c]
+                wins = (not value <= best) and best == best
+                y[c] = value if wins else best
+                index[c] = h * W + w if wins else index[c]
+
+
+@jit
+def _max_share(first, last, gy, index, gx, rows, cols):
+    """Windows that cover every position once: each position gets its window's gradient, or zero."""
+    _, OH, OW, C = gy.shape
+    W, zero = gx.shape[2], gx.dtype.type(0)
+    for unit in range(first, last):
+        n, oh = unit // OH, unit % OH
+        for h in range(rows[oh, 0], rows[oh, 1]):
+            for ow in range(OW):
+                for w in range(cols[ow, 0], cols[ow, 1]):
+                    here = h * W + w
+                    for c in range(C):
+                        g = gy[n, oh, ow, c]
+                        gx[n, h, w, c] = g if index[n, oh, ow, c] == here else zero
+
+
+@jit
+def _max_collect(first, last, gy, index, gx, rows, cols):
+    """Any windows: each position adds up what those that cover it have for it."""
+    _, H, W, C = gx.shape
+    zero = gx.dtype.type(0)
+    for unit in range(first, last):
+        n, h = unit // H, unit % H
+        for w in range(W):
+            here, new = h * W + w, True
+            for oh in range(rows[h, 0], rows[h, 1], rows[h, 2]):
+                for ow in range(cols[w, 0], cols[w, 1], cols[w, 2]):
+                    if new:
                         for c in range(C):
-                            gx[n, h, w, c] += gy[n, oh, ow, c]
+                            g = gy[n, oh, ow, c]
+                            gx[n, h, w, c] = g if index[n, oh, ow, c] == here else zero
+                    else:
+                        for c in range(C):
+                            g = gy[n, oh, ow, c]
+                            gx[n, h, w, c] += g if index[n, oh, ow, c] == here else zero
+                    new = False
+            if new:
+                gx[n, h, w] = zero
+
+
+@jit
+def _avg_forward(first, last, x, y, one, divisors, rows, cols):
+    _, OH, OW, C = y.shape
+    total = np.empty(C, one.dtype)
+    for unit in range(first, last):
+        n, oh = unit // OH, unit % OH
+        for ow in range(OW):
+            for c in range(C):
+                total[c] = 0
+            for h in range(rows[oh, 0], rows[oh, 1], rows[oh, 2]):
+                for w in range(cols[ow, 0], cols[ow, 1], cols[ow, 2]):
+                    for c in range(C):
+                        total[c] += x[n, h, w, c]
+            divisor = divisors[oh, ow]
+            for c in range(C):
+                y[n, oh, ow, c] = total[c] / divisor
+
+
+@jit
+def _avg_grad_input(first, last, gy, shares, gx, rows, cols):
+    _, H, W, C = gx.shape
+    for unit in range(first, last):
+        n, h = unit // H, unit % H
+        for w in range(W):
+            new = True
+            for oh in range(rows[h, 0], rows[h, 1], rows[h, 2]):
+                for ow in range(cols[w, 0], cols[w, 1], cols[w, 2]):
+                    share = shares[oh, ow]
+                    if new:
+                        for c in range(C):
+                            gx[n, h, w, c] = gy[n, oh, ow, c] * share
+                    else:
+                        for c in range(C):
+                            gx[n, h, w, c] += gy[n, oh, ow, c] * share
+                    new = False
+            if new:
+                gx[n, h, w] = 0
 
 
 @jit

@@ -3,6 +3,7 @@
 Convolution is linear in x and in w, so all of its derivatives, of any order, are the three partial derivatives of
 one trilinear form <gy, conv(x, w)>: three Functions, each one's backward made of the other two.
 """
+import math
 from contextvars import ContextVar
 
 from minigrad.kernels import conv
@@ -12,6 +13,7 @@ from ..autograd import Function
 from ..device import device_of
 from ..modes import Setting
 from ..tensor import as_tensor
+from .activation import Gate
 from .promotion import as_float, same_dtype
 from .shape import pad
 
@@ -19,11 +21,11 @@ _forced = ContextVar("conv_algorithm", default=None)
 
 
 class _Conv(Function):
-    """What the three share: ConvParams p, algorithm, x_shape and w_shape."""
+    """What the three share: ConvParams p, algorithm, x_shape and w_shape. Each has its `which`, a pass of the table."""
 
     def kernels(self, array):
         """The row of the table that computes this: a module with forward, grad_input and grad_weight."""
-        return conv.lookup(self.algorithm, device_of(array), self.x_shape, self.w_shape, self.p)
+        return conv.lookup(self.algorithm, device_of(array), self.x_shape, self.w_shape, self.p, self.which)
 
     def partner(self, other):
         """Another of the three Functions, for the same convolution."""
@@ -31,21 +33,28 @@ class _Conv(Function):
 
 
 class Conv2d(_Conv):
-    """y = conv(x, w)."""
+    """y = conv(x, w) + b, and with relu=True the positive part of it, in one pass; b may be left out."""
 
-    def forward(self, x, w):
-        self.save(x if self.needs[1] else None, w if self.needs[0] else None)
-        return self.kernels(x).forward(x, w, self.p)
+    which, relu = "forward", False
+
+    def forward(self, x, w, b=None):
+        y = self.kernels(x).forward(x, w, self.p, b, 0.0 if self.relu else -math.inf)
+        self.save(x if self.needs[1] else None, w if self.needs[0] else None, *([y] if self.relu else []))
+        return y
 
     def backward(self, gy):
-        x, w = self.saved
+        x, w, *y = self.saved
+        if self.relu:
+            gy = Gate()(gy, *y)
         gx = self.partner(Conv2dInputGrad)(gy, w) if self.needs[0] else None
         gw = self.partner(Conv2dWeightGrad)(x, gy) if self.needs[1] else None
-        return gx, gw
+        return gx, gw, *(gy.sum((0, 2, 3)) if need else None for need in self.needs[2:])
 
 
 class Conv2dInputGrad(_Conv):
     """gx = the gradient of <gy, conv(x, w)> with respect to x: the transposed convolution of gy."""
+
+    which = "grad_input"
 
     def forward(self, gy, w):
         self.save(gy if self.needs[1] else None, w if self.needs[0] else None)
@@ -61,6 +70,8 @@ class Conv2dInputGrad(_Conv):
 class Conv2dWeightGrad(_Conv):
     """gw = the gradient of <gy, conv(x, w)> with respect to w."""
 
+    which = "grad_weight"
+
     def forward(self, x, gy):
         self.save(x if self.needs[1] else None, gy if self.needs[0] else None)
         return self.kernels(x).grad_weight(x, gy, self.p, self.w_shape)
@@ -72,19 +83,21 @@ class Conv2dWeightGrad(_Conv):
         return gx, ggy
 
 
-def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algorithm="auto"):
+def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algorithm="auto", relu=False):
     """Cross-correlation of x with weight, what deep learning calls convolution.
 
     x: N x C x H x W. weight: OC x C/groups x KH x KW. bias: OC. Returns N x OC x OH x OW with
     OH = floor((H + top + bottom - dilation (KH - 1) - 1) / stride) + 1.
     stride, dilation: int or (vertical, horizontal). padding: int, pair, ((top, bottom), (left, right)), "same" (stride
-    1) or "valid". algorithm: "auto" or a row of `kernels.conv.CROSS_CORRELATION`. Raises ValueError where shapes or
-    values do not fit. Source: Goodfellow, Bengio & Courville, "Deep Learning", equation 9.6.
+    1) or "valid". algorithm: "auto" or a row of `kernels.conv.CROSS_CORRELATION`. relu: return max(y, 0) instead of y,
+    without another pass over memory. Raises ValueError where shapes or values do not fit.
+    Source: Goodfellow, Bengio & Courville, "Deep Learning", equation 9.6.
     """
-    return _convolution(x, weight, bias, stride, padding, dilation, groups, _cross_correlation(algorithm), "Conv2d")
+    algorithm = _cross_correlation(algorithm)
+    return _convolution(x, weight, bias, stride, padding, dilation, groups, algorithm, "Conv2d", relu)
 
 
-def convolve2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algorithm="auto"):
+def convolve2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algorithm="auto", relu=False):
     """True convolution: like `conv2d`, with the kernel rotated by 180 degrees.
 
     algorithm: "auto" is the kernel made for it, which walks the taps backwards ("flipped"); any other name
@@ -96,7 +109,7 @@ def convolve2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, 
         algorithm = "flipped"
     elif weight.ndim == 4:
         weight = weight.flip((2, 3))
-    return _convolution(x, weight, bias, stride, padding, dilation, groups, algorithm, "Convolve2d")
+    return _convolution(x, weight, bias, stride, padding, dilation, groups, algorithm, "Convolve2d", relu)
 
 
 def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algorithm="auto"):
@@ -148,7 +161,9 @@ def conv_transpose2d(
     if (rows, columns) != x.shape[2:]:  # output_padding >= stride: windows beyond the last pixel, which see zeros
         x = pad(x, (0, columns - x.shape[3], 0, rows - x.shape[2]))
     y = Conv2dInputGrad(p=p, algorithm=algorithm, x_shape=x_shape, w_shape=weight.shape)(x, weight)
-    return _add_bias(y, bias, "ConvTranspose2d")
+    if bias is None:
+        return y
+    return y + _checked_bias(bias, y.shape[1], y.dtype, "ConvTranspose2d").reshape(1, -1, 1, 1)
 
 
 def conv_algorithm(algorithm):
@@ -159,20 +174,18 @@ def conv_algorithm(algorithm):
     return Setting(_forced, check_algorithm(algorithm))
 
 
-def _convolution(x, weight, bias, stride, padding, dilation, groups, algorithm, op):
+def _convolution(x, weight, bias, stride, padding, dilation, groups, algorithm, op, relu=False):
     x, weight = map(as_float, same_dtype(x, weight))
     p = conv.conv_params(x.shape, weight.shape, stride, padding, dilation, groups, op)
-    y = Conv2d(p=p, algorithm=algorithm, x_shape=x.shape, w_shape=weight.shape)(x, weight)
-    return _add_bias(y, bias, op)
+    f = Conv2d(p=p, algorithm=algorithm, x_shape=x.shape, w_shape=weight.shape, relu=relu)
+    return f(x, weight) if bias is None else f(x, weight, _checked_bias(bias, weight.shape[0], x.dtype, op))
 
 
-def _add_bias(y, bias, op):
-    if bias is None:
-        return y
-    bias = as_float(bias)
-    if bias.shape != (y.shape[1],):
-        raise ValueError(f"{op}: bias must have {y.shape[1]} elements, one per output channel, got shape {bias.shape}")
-    return y + bias.reshape(1, -1, 1, 1)
+def _checked_bias(bias, channels, dtype, op):
+    bias = as_tensor(bias)
+    if bias.shape != (channels,):
+        raise ValueError(f"{op}: bias must have {channels} elements, one per output channel, got shape {bias.shape}")
+    return bias if bias.dtype == dtype else bias.astype(dtype)
 
 
 def _cross_correlation(algorithm):

@@ -28,6 +28,11 @@ def kept_shape(shape, dims):
     return tuple(1 if i in dims else n for i, n in enumerate(shape))
 
 
+def left(shape, dims):
+    """The shape without `dims`."""
+    return tuple(n for i, n in enumerate(shape) if i not in dims)
+
+
 def broadcast_shapes(*shapes, op=""):
     """The shape that all shapes broadcast to. Raises ValueError, naming `op` and the shapes, if there is none."""
     try:

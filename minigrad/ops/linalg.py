@@ -13,17 +13,38 @@ class MatMul(Function):
 
     def forward(self, a, b):
         self.save(a if self.needs[1] else None, b if self.needs[0] else None)
-        if a.ndim == b.ndim == 2 and a.dtype.kind == "f" and a.size * b.shape[1] > SMALL and device_of(a) == "cpu":
-            from minigrad.kernels.gemm import matmul as large_matmul  # loads Numba
-
-            return large_matmul(a, b)
-        return a @ b
+        return product(a, b)
 
     def backward(self, gy):
         a, b = self.saved
         ga = MatMul()(gy, b.transpose(-1, -2)) if self.needs[0] else None
         gb = MatMul()(a.transpose(-1, -2), gy) if self.needs[1] else None
         return ga, gb
+
+
+class Linear(Function):
+    """y = x w^T + b. x: N x IN, w: OUT x IN, b: OUT."""
+
+    def forward(self, x, w, b):
+        self.save(x if self.needs[1] else None, w if self.needs[0] else None)
+        y = product(x, w.T)
+        y += b
+        return y
+
+    def backward(self, gy):
+        x, w = self.saved
+        gx = MatMul()(gy, w) if self.needs[0] else None
+        gw = MatMul()(gy.transpose(0, 1), x) if self.needs[1] else None
+        return gx, gw, gy.sum(0) if self.needs[2] else None
+
+
+def product(a, b):
+    """The array a b: a large one on the threads of the kernels, a small one by NumPy."""
+    if a.ndim == b.ndim == 2 and a.dtype.kind == "f" and a.size * b.shape[1] > SMALL and device_of(a) == "cpu":
+        from minigrad.kernels.gemm import matmul as large_matmul  # loads Numba
+
+        return large_matmul(a, b)
+    return a @ b
 
 
 def matmul(a, b):
@@ -51,5 +72,9 @@ def linear(x, weight, bias=None):
         raise ValueError(f"Linear: weight must be OUT x IN, got shape {weight.shape}")
     if x.ndim == 0 or x.shape[-1] != weight.shape[1]:
         raise ValueError(f"Linear: weight expects {weight.shape[1]} features, got x of shape {x.shape}")
+    if x.ndim == 2 and bias is not None:
+        x, weight, bias = same_dtype(x, weight, bias)
+        if bias.shape == weight.shape[:1]:
+            return Linear()(x, weight, bias)
     y = matmul(x, weight.transpose(0, 1))
     return y if bias is None else y + bias

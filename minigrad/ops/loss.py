@@ -9,7 +9,7 @@ import numpy as np
 from ..autograd import Function
 from ..device import array_module
 from ..tensor import as_tensor
-from .activation import log_softmax, softplus
+from .activation import log_softmax, softmax, softplus
 from .elementwise import absolute, clip, log, where
 from .index import gather, getitem
 from .promotion import as_float, same_dtype
@@ -45,6 +45,15 @@ def cross_entropy(x, target, weight=None, ignore_index=-100, reduction="mean", l
     x, target, weight = _scores("cross_entropy", x, target, weight, reduction)
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"cross_entropy: label_smoothing must be between 0 and 1, got {label_smoothing}")
+    if weight is None and not label_smoothing and reduction != "none" and not target.is_floating_point():
+        counted, safe = _classes("cross_entropy", x, target, ignore_index)
+        count = int(counted.sum()) if reduction == "mean" else 1
+        return CrossEntropy(target=safe.reshape(-1), counted=counted, count=count)(x)
+    return _cross_entropy_in_steps(x, target, weight, ignore_index, reduction, label_smoothing)
+
+
+def _cross_entropy_in_steps(x, target, weight, ignore_index, reduction, label_smoothing):
+    """Cross-entropy as it is defined, with all of its options. CrossEntropy is the plain case of it in fewer passes."""
     log_p = log_softmax(x, 1)
     if target.is_floating_point():
         if target.shape != x.shape:
@@ -82,20 +91,83 @@ def _by_class(log_p, weight):
 
 def _picked(name, log_p, target, weight, ignore_index):
     """-log_p[target] weight[target], 0 where ignored; which targets are not; and what the mean divides by."""
-    if target.dtype.kind not in "iu":
-        raise TypeError(f"{name}: targets must be integers, the indices of classes, got {target.dtype}")
-    if target.shape != (log_p.shape[0], *log_p.shape[2:]):
-        raise ValueError(f"{name}: scores of shape {log_p.shape} do not fit targets of shape {target.shape}")
-    counted = target._data != ignore_index
-    safe = np.where(counted, target._data, 0).astype(np.int64)
-    if counted.any() and not (safe.min() >= 0 and safe.max() < log_p.shape[1]):
-        wrong = safe.min() if safe.min() < 0 else safe.max()
-        raise IndexError(f"{name}: target {wrong} is not one of {log_p.shape[1]} classes")
+    counted, safe = _classes(name, log_p, target, ignore_index)
     losses, count = -gather(log_p, 1, as_tensor(safe).unsqueeze(1)).squeeze(1), int(counted.sum())
     if weight is not None:
         weights = where(counted, getitem(weight, safe), 0.0)
         losses, count = losses * weights, sum(weights)
     return where(counted, losses, 0.0), counted, count  # not a factor 0: ignored scores may be infinite
+
+
+def _classes(name, x, target, ignore_index):
+    """Which targets are not ignored, and the targets, checked, with 0 for those that are: two arrays."""
+    if target.dtype.kind not in "iu":
+        raise TypeError(f"{name}: targets must be integers, the indices of classes, got {target.dtype}")
+    if target.shape != (x.shape[0], *x.shape[2:]):
+        raise ValueError(f"{name}: scores of shape {x.shape} do not fit targets of shape {target.shape}")
+    counted = target._data != ignore_index
+    safe = np.where(counted, target._data, 0).astype(np.int64)
+    if counted.any() and not (safe.min() >= 0 and safe.max() < x.shape[1]):
+        wrong = safe.min() if safe.min() < 0 else safe.max()
+        raise IndexError(f"{name}: target {wrong} is not one of {x.shape[1]} classes")
+    return counted, safe
+
+
+class CrossEntropy(Function):
+    """y = the sum over counted positions of ln(sum over c of e ** x_c) - x_target, divided by `count`.
+
+    target: one class per position. counted: a bool per position, N x ...
+    """
+
+    def forward(self, x):
+        self.save(x)
+        rows = _class_rows(x)
+        largest = rows.max(axis=1, keepdims=True, initial=-np.inf)
+        p = np.exp(rows - largest)
+        total = p.sum(axis=1, keepdims=True)
+        losses = (np.log(total) + largest)[:, 0] - rows[np.arange(len(rows)), self.target]
+        p /= total
+        self.p = p
+        counted = self.counted.reshape(-1)
+        return (losses.sum(where=counted, dtype=np.float64) / np.float64(self.count)).astype(x.dtype)
+
+    def backward(self, gy):
+        (x,) = self.saved
+        return CrossEntropyGrad(p=self.p, target=self.target, counted=self.counted, count=self.count)(gy, x)
+
+
+class CrossEntropyGrad(Function):
+    """gx = gy (softmax(x) - 1 at the target) / count for counted positions, 0 for the others. p: softmax(x), known."""
+
+    def forward(self, gy, x):
+        self.save(gy, x)
+        factor = gy / self.count
+        rows = self.p * factor
+        rows[np.arange(len(rows)), self.target] -= factor
+        counted = self.counted.reshape(-1)
+        if not counted.all():  # not a factor 0: ignored scores may be infinite
+            rows[~counted] = 0
+        return np.moveaxis(rows.reshape(x.shape[0], *x.shape[2:], x.shape[1]), -1, 1)
+
+    def backward(self, ggx):
+        gy, x = self.saved
+        ggy = gx = None
+        if self.needs[0]:
+            ggy = sum(ggx * CrossEntropyGrad(**self.constants())(as_tensor(np.ones_like(gy._data)), x))
+        if self.needs[1]:
+            p = softmax(x, 1)
+            scaled = p * (ggx - sum(p * ggx, 1, keepdim=True)) * (gy / self.count)
+            gx = where(self.counted[:, None], scaled, 0.0)
+        return ggy, gx
+
+    def constants(self):
+        """What does not depend on x and gy, and the softmax of x."""
+        return {"p": self.p, "target": self.target, "counted": self.counted, "count": self.count}
+
+
+def _class_rows(x):
+    """N x C x ... as rows of C scores, one per position."""
+    return np.moveaxis(x, 1, -1).reshape(-1, x.shape[1])
 
 
 # --- yes or no

@@ -1,4 +1,6 @@
 """Pooling by maxima and means, sliding, adaptive and global: the calculus. The loops are in `kernels/pool/`."""
+import numpy as np
+
 from minigrad.kernels import pool
 
 from ..autograd import Function
@@ -155,7 +157,7 @@ def _adaptive_means(x, p):
 def _maxima(x, p, return_indices):
     f = MaxPool2d(p=p)
     y = f(x)
-    return (y, Tensor(f.index.copy(order="K"))) if return_indices else y  # a copy: backward needs its own unchanged
+    return (y, Tensor(f.index.astype(np.int64))) if return_indices else y  # a copy: backward needs its own unchanged
 
 
 def _rows_of_images(x):

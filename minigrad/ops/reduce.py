@@ -8,12 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 from ..autograd import Function
-from ..device import array_module
+from ..device import array_module, device_of
 from ..tensor import Tensor, as_tensor
-from .dims import kept_shape, normal_dim, normal_dims
+from .dims import kept_shape, left, normal_dim, normal_dims
 from .elementwise import exp, isnan, log, logical_or, maximum, minimum, sqrt, where
 from .index import gather
 from .promotion import as_float
+
+LARGE = 1 << 14  # elements from which a loop of ours beats NumPy's float64 sum
 
 
 class Sum(Function):
@@ -23,6 +25,12 @@ class Sum(Function):
         self.x_shape = x.shape
         if x.dtype.kind != "f":
             return x.sum(axis=self.dims, keepdims=self.keepdim, dtype=np.int64)
+        if x.size > LARGE and device_of(x) == "cpu":
+            from minigrad.kernels.reduce import total  # loads Numba
+
+            y = total(x, self.dims)
+            if y is not None:
+                return y.astype(x.dtype).reshape(y.shape if self.keepdim else left(x.shape, self.dims))
         # over dimensions that are not the innermost in memory NumPy adds one by one: in float32, digits would get lost
         return x.sum(axis=self.dims, keepdims=self.keepdim, dtype=np.float64).astype(x.dtype)
 
@@ -106,7 +114,7 @@ def _amax_or_amin(function, name, x, dim, keepdim):
     if 0 in (x.shape[d] for d in dims):
         raise ValueError(f"{name}: no elements to choose from in a tensor of shape {x.shape} over dimensions {dims}")
     y = function(dims=dims)(x)
-    return y if keepdim else y.reshape(tuple(n for i, n in enumerate(x.shape) if i not in dims))
+    return y if keepdim else y.reshape(left(x.shape, dims))
 
 
 def max(x, dim=None, keepdim=False):

@@ -1,5 +1,5 @@
 """Adam: steps scaled by running estimates of the gradient's mean and variance."""
-import math
+from minigrad.kernels import optim
 
 from ..device import array_module
 from .optimizer import Optimizer
@@ -27,16 +27,6 @@ class Adam(Optimizer):
         xp = array_module(p)
         if not state:
             state.update(step=0, mean=xp.zeros_like(p), square=xp.zeros_like(p))
-        beta1, beta2 = group["betas"]
         state["step"] += 1
-        if group["weight_decay"]:
-            g = g + group["weight_decay"] * p
-        m, v = state["mean"], state["square"]
-        m *= beta1
-        m += (1.0 - beta1) * g
-        v *= beta2
-        v += (1.0 - beta2) * (g * g)
-        scale = group["lr"] / (1.0 - beta1 ** state["step"])
-        root = xp.sqrt(v) / math.sqrt(1.0 - beta2 ** state["step"])
-        root += group["eps"]
-        p -= scale * m / root
+        options = group["lr"], group["betas"], group["eps"], group["weight_decay"]
+        optim.adam(p, g, state["mean"], state["square"], state["step"], *options)

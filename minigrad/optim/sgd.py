@@ -1,4 +1,6 @@
 """Stochastic gradient descent."""
+from minigrad.kernels import optim
+
 from ..device import array_module
 from .optimizer import Optimizer
 
@@ -23,14 +25,11 @@ class SGD(Optimizer):
             raise ValueError(f"SGD: nesterov needs momentum above 0 and dampening 0, got {momentum} and {dampening}")
 
     def update(self, p, g, state, group):
-        if group["weight_decay"]:
-            g = g + group["weight_decay"] * p
-        if group["momentum"]:
-            if "velocity" not in state:
-                state["velocity"] = array_module(g).array(g)
-            else:
-                v = state["velocity"]
-                v *= group["momentum"]
-                v += (1.0 - group["dampening"]) * g
-            g = g + group["momentum"] * state["velocity"] if group["nesterov"] else state["velocity"]
-        p -= group["lr"] * g
+        options = group["lr"], group["momentum"], group["dampening"], group["weight_decay"], group["nesterov"]
+        if not group["momentum"]:
+            optim.sgd(p, g, None, *options)
+        elif "velocity" in state:
+            optim.sgd(p, g, state["velocity"], *options)
+        else:  # from rest, the first gradient counts in full
+            state["velocity"] = array_module(p).zeros_like(p)
+            optim.sgd(p, g, state["velocity"], *options[:2], 0.0, *options[3:])

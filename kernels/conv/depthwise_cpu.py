@@ -1,0 +1,246 @@
+"""Convolution with few channels a group on the CPU, depthwise above all: the loops around the tiles of a Plan.
+
+Each output row is cut into tiles. Which pixel each tap of an output sees is looked up in a table of addresses, made for
+a block of rows at a time, in which pixels outside the image are the address of zeros. The input gradient is the same
+loop over the Walks of the stride's phases. The weight gradient adds up a tile in registers, some hundreds of pixels in
+the arrays' dtype, and the rest in float64; the shapes alone divide up the pixels, so any number of threads gives the
+same bits.
+"""
+import math
+
+import numpy as np
+
+from ..arrays import nchw, nhwc
+from ..buffers import empty
+from ..jit import jit
+from ..memory import copy
+from ..threads import get_num_threads, scratch, share_out
+from ..tile import host, lanes
+from .depthwise_plan import LINE, UNROLLED, VECTORS, forward_plans, grad_input_plans, grad_weight_plan
+from .depthwise_tile import run_gradient, run_slide
+from .params import conv_output_shape
+
+WORK = 1 << 21  # multiplications for which it pays to wake a thread
+TILES = 64  # whose sums are added up in the arrays' dtype before they join those in float64
+
+
+def fits(w_shape, p, dtype):
+    """Whether the groups are so narrow that their channels do not fill a vector: then this file is the faster one."""
+    ocg, cg = w_shape[0] // p.groups, w_shape[1]
+    pairs = (cg, ocg), (ocg, cg)
+    narrow = all(o < lanes(dtype) and o & (o - 1) == 0 and c <= 4 * o for c, o in pairs)
+    return p.groups > 1 and narrow and cg * w_shape[3] <= UNROLLED // 16
+
+
+def forward(x, w, p, bias=None, low=-np.inf, flip=False):
+    """y = max(low, conv(x, w) + bias). x: N x C x H x W, w: OC x C/G x KH x KW, bias: OC -> N x OC x OH x OW."""
+    n, oc, oh, ow = conv_output_shape(x.shape, w.shape, p)
+    y = _empty((n, oh, ow, oc), x.dtype)
+    if y.size:
+        _run(forward_plans(x.shape, w.shape, p, flip, x.dtype, *_machine()), nhwc(x), w, y, bias, low)
+    return nchw(y)
+
+
+def grad_input(gy, w, p, x_shape, flip=False):
+    """gx of conv(x, w): a walk over gy for each phase of the stride. gy: N x OC x OH x OW -> x_shape."""
+    n, c, h, width = x_shape
+    gx = _empty((n, h, width, c), gy.dtype)
+    if gx.size:
+        plans = grad_input_plans(tuple(x_shape), w.shape, gy.shape, p, flip, gy.dtype, *_machine())
+        if sum(plan.outputs for plan in plans) < h * width:
+            gx[...] = 0
+        _run(plans, nhwc(gy), w, gx)
+    return nchw(gx)
+
+
+def grad_weight(x, gy, p, w_shape, flip=False):
+    """gw of conv(x, w). x: N x C x H x W, gy: N x OC x OH x OW -> w_shape."""
+    gw = np.zeros(w_shape, x.dtype)
+    if x.size:
+        _run_gradient(grad_weight_plan(x.shape, tuple(w_shape), p, flip, x.dtype, host()), nhwc(x), nhwc(gy), gw)
+    return gw
+
+
+def _machine():
+    return host(), get_num_threads()
+
+
+def _empty(shape, dtype):
+    """Uninitialised, from the start of a cache line on."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = empty(size + LINE, np.uint8)
+    start = -memory.ctypes.data % LINE
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+# --- forward and input gradient
+
+
+def _pieces(plan):
+    """Into how many pieces to divide the work: one a thread, if it is enough."""
+    return max(1, min(get_num_threads(), plan.units, plan.products // WORK))
+
+
+def _seen(plan):
+    """Room for the table of addresses; and the address of room for copied pixels, at the start of a cache line."""
+    pixels = scratch("pixels", plan.table * int(plan.geometry[0]) + LINE, np.uint8)
+    return scratch("table", plan.table, np.int64), pixels.ctypes.data + -pixels.ctypes.data % LINE
+
+
+def _run(plans, x, w, y, bias=None, low=-np.inf):
+    w = np.ascontiguousarray(w).reshape(-1)
+    start = np.zeros(y.shape[3], y.dtype) if bias is None else np.ascontiguousarray(bias)
+    for plan in plans:
+        panels = scratch("panels", plan.shape, y.dtype)
+        _pack(w, start, plan.order, plan.weights, panels)
+
+        def piece(first, last, plan=plan, panels=panels):
+            table, image = _seen(plan)
+            _slide(first, last, plan.tile.address, x.reshape(-1), plan.zeros, panels.reshape(-1), y.reshape(-1), low,
+                   plan.rows, table, image, plan.geometry)
+
+        share_out(piece, plan.units, pieces=_pieces(plan))
+
+
+@jit
+def _pack(w, start, order, sizes, panels):
+    """panels: vectors x (start, then rows, k, columns) x L; the last vector's channels end with the last channel."""
+    OC, Cg, OCg, columns, group, out, into = sizes
+    vectors, _, L = panels.shape
+    for v in range(vectors):
+        for o in range(L):
+            c = min(v * L, OC - L) + o
+            panels[v, 0, o] = start[c]
+            first = c // OCg * group + c % OCg * out
+            for row in range(len(order) // columns):
+                for k in range(Cg):
+                    to = 1 + (row * Cg + k) * columns
+                    for t in range(columns):
+                        panels[v, to + t, o] = w[first + k * into + order[row * columns + t]]
+
+
+@jit
+def _addresses(table, x, zeros, image, pitch, c0, c1, n, top, height, left, span, H, W, C):
+    """table: height x span addresses of the pixels of image n from (top, left) on.
+
+    pitch: 0, or so many bytes from one pixel to the next in `image`, an address: channels c0 ... c1 are copied there.
+    """
+    size, outside = x.itemsize, zeros.ctypes.data
+    before = min(span, max(0, -left))
+    after = max(before, min(span, W - left))
+    for r in range(height):
+        h = top + r
+        row = table[r * span : (r + 1) * span]
+        if h < 0 or h >= H:
+            row[:] = outside
+            continue
+        row[:before] = outside
+        row[after:] = outside
+        start = x.ctypes.data + ((n * H + h) * W + left) * C * size
+        for j in range(before, after):
+            row[j] = start + j * C * size
+        for j in range(before, after if pitch else before):
+            place = image + (r * span + j) * pitch
+            copy(place, row[j] + c0 * size, (c1 - c0) * size)
+            row[j] = place - c0 * size
+
+
+@jit
+def _slide(first, last, address, x, zeros, w, y, low, rows_at, table, image, geometry):
+    (pitch, H, W, C, rows, cols, sh, sw, top, left, reach, span, blocks, parts, R, P, L, Cg, OCg, vectors, YH, YW, OC,
+     row0, col0, row_step, col_step) = geometry
+    size, panel, before = x.itemsize, len(w) // vectors, -1
+    yr, yc = row_step * YW * OC, col_step * OC
+    for unit in range(first, last):
+        part, block, n = unit % parts, unit // parts % blocks, unit // parts // blocks
+        i0, i1 = rows * block // blocks, rows * (block + 1) // blocks
+        v0, v1 = vectors * part // parts, vectors * (part + 1) // parts
+        c0, c1 = min(v0 * L, OC - L) // OCg * Cg, min(v1 * L, OC) // OCg * Cg
+        if pitch or unit // parts != before:
+            before = unit // parts
+            _addresses(table, x, zeros, image, pitch, c0, c1, n, i0 * sh + top, (i1 - i0 - 1) * sh + reach, left, span,
+                       H, W, C)
+        for q in range(-(-(i1 - i0) // R)):
+            i = max(i0, min(i0 + q * R, i1 - R))
+            for t in range(-(-cols // P)):
+                j = min(t * P, cols - P)  # the last tile overlaps the one before
+                to = ((n * YH + row0 + i * row_step) * YW + col0 + j * col_step) * OC + v0 * L
+                at = (i - i0) * sh * span + j * sw
+                run_slide(
+                    address, table.ctypes.data + at * 8, rows_at.ctypes.data, sh * span, len(rows_at), v1 - v0,
+                    OC - v0 * L, v0 * L // OCg * Cg, w.ctypes.data + v0 * panel * size, y.ctypes.data + to * size, yr,
+                    yc, low,
+                )
+
+
+# --- weight gradient
+
+
+def _run_gradient(plan, x, gy, gw):
+    totals = scratch("totals", plan.shape, np.float64)
+
+    def piece(first, last):
+        table, image = _seen(plan)
+        sums = scratch("sums", min(VECTORS, plan.shape[1]) * plan.shape[2] * plan.shape[3], x.dtype)
+        _sum_pixels(first, last, plan.tile.address, plan.edge.address, x.reshape(-1), plan.zeros, gy.reshape(-1),
+                    plan.rows, table, image, sums, totals, plan.geometry)
+
+    share_out(piece, plan.units, pieces=_pieces(plan))
+    _unpack(totals, gw.reshape(-1), plan.order, plan.weights)
+
+
+@jit
+def _sum_pixels(first, last, address, edge, x, zeros, gy, rows_at, table, image, sums, totals, geometry):
+    (pitch, H, W, C, rows, cols, sh, sw, top, left, reach, span, blocks, parts, chunks, strips, P, L, Cg, OCg, vectors,
+     OC) = geometry
+    size, tiles, entries = x.itemsize, -(-cols // P), totals.shape[2] * L
+    for unit in range(first, last):
+        part, chunk = unit % parts, unit // parts
+        v0, v1 = vectors * part // parts, vectors * (part + 1) // parts
+        c0, c1 = min(v0 * L, OC - L) // OCg * Cg, min(v1 * L, OC) // OCg * Cg
+        total, waiting = totals[chunk, v0:v1].reshape(-1), 0
+        total[:] = 0
+        sums[:] = 0
+        for strip in range(strips * chunk // chunks, strips * (chunk + 1) // chunks):
+            n, block = strip // blocks, strip % blocks
+            i0, i1 = rows * block // blocks, rows * (block + 1) // blocks
+            _addresses(table, x, zeros, image, pitch, c0, c1, n, i0 * sh + top, (i1 - i0 - 1) * sh + reach, left, span,
+                       H, W, C)
+            for i in range(i0, i1):
+                for t in range(tiles):
+                    at = (i - i0) * sh * span + t * P * sw
+                    given = ((n * rows + i) * cols + t * P) * OC + v0 * L
+                    run_gradient(
+                        edge if t == tiles - 1 else address, table.ctypes.data + at * 8, rows_at.ctypes.data,
+                        len(rows_at), v1 - v0, OC - v0 * L, v0 * L // OCg * Cg, gy.ctypes.data + given * size, OC,
+                        sums.ctypes.data, 0.0,
+                    )
+                    waiting += 1
+                    if waiting == TILES:
+                        _join(sums, total, (v1 - v0) * entries)
+                        waiting = 0
+        _join(sums, total, (v1 - v0) * entries)
+
+
+@jit
+def _join(sums, total, count):
+    for e in range(count):
+        total[e] += sums[e]
+    sums[:] = 0
+
+
+@jit
+def _unpack(totals, gw, order, sizes):
+    """gw, OC x Cg x kernel positions, from the totals of all chunks."""
+    OC, Cg, _, columns = sizes
+    chunks, vectors, _, L = totals.shape
+    for v in range(vectors):
+        first = min(v * L, OC - L)
+        for t in range(len(order)):
+            for k in range(Cg):
+                entry = (t // columns * Cg + k) * columns + t % columns
+                for o in range(L):
+                    total = 0.0
+                    for chunk in range(chunks):
+                        total += totals[chunk, v, entry, o]
+                    gw[((first + o) * Cg + k) * len(order) + order[t]] = total

@@ -1,0 +1,151 @@
+"""What depends on the shapes alone of a convolution with few channels a group: its plans, made once for each shape.
+
+A plan says which compiled tile (depthwise_tile.py) goes over which outputs, and how the rows of an image are cut into
+blocks and these into pieces of work; depthwise_cpu.py has the loops.
+"""
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from ..tile import lanes, split
+from .depthwise_tile import Form, gradient, slide
+from .params import conv_output_shape
+from .walk import forward_walk, input_grad_walks
+
+LINE = 64  # bytes of a cache line
+WAY = 2048  # bytes: what lies a multiple of it apart shares a few places in the first-level cache
+LARGE = 1 << 24  # bytes read and written that only push each other out of the cache
+UNROLLED = 2048  # multiplications of vectors that a tile may write out
+SCRATCH = 1 << 18  # bytes of copied pixels in work at a time
+TABLE = 2048  # addresses made at a time
+VECTORS, UNITS = 4, 16  # of the weight gradient: vectors summed at a time, pieces of work
+
+
+class Plan(NamedTuple):
+    """A Walk made ready."""
+
+    tile: object  # compiled
+    edge: object  # compiled: the weight gradient's tile for the end of a row
+    order: np.ndarray  # kernel position of each tap
+    rows: np.ndarray  # steps in the table of addresses to the rows of the kernel
+    zeros: np.ndarray  # a pixel outside the image
+    table: int  # size of the table
+    units: int  # pieces of work
+    products: int  # multiplications
+    outputs: int  # of an image
+    shape: tuple  # of the packed weights: vectors x (1 + taps Cg) x L; of the sums: chunks x vectors x taps Cg x L
+    weights: np.ndarray  # OC, Cg, OCg, columns, steps in w between groups, and in a group between outputs and inputs
+    geometry: np.ndarray  # all else that the loops need
+
+
+@lru_cache(256)
+def forward_plans(x_shape, w_shape, p, flip, dtype, machine, threads):
+    """[the Plan] of y = conv(x, w), or of true convolution. machine: a Host."""
+    kernel, ocg, cg = math.prod(w_shape[2:]), w_shape[0] // p.groups, w_shape[1]
+    walk, y_shape = forward_walk(x_shape, w_shape, p, flip), conv_output_shape(x_shape, w_shape, p)
+    steps = ocg * cg * kernel, cg * kernel, kernel
+    return [_slide_plan(walk, x_shape, y_shape, (cg, ocg), steps, dtype, machine, threads)]
+
+
+@lru_cache(256)
+def grad_input_plans(x_shape, w_shape, gy_shape, p, flip, dtype, machine, threads):
+    """A Plan for each phase of the stride that any tap meets."""
+    kernel, ocg, cg = math.prod(w_shape[2:]), w_shape[0] // p.groups, w_shape[1]
+    steps = ocg * cg * kernel, kernel, cg * kernel
+    return [
+        _slide_plan(walk, gy_shape, x_shape, (ocg, cg), steps, dtype, machine, threads)
+        for walk in input_grad_walks(x_shape, w_shape, p, flip)
+    ]
+
+
+def _slide_plan(walk, x_shape, y_shape, channels, w_steps, dtype, machine, threads):
+    n, c, height, width = x_shape
+    oc, (cg, ocg), (rows, cols), taps = y_shape[1], channels, walk.grid, len(walk.order)
+    kernel_rows, columns, (top, left, reach, span) = _taps(walk)
+    form = _slide_form(walk, columns, (cg, ocg, oc), math.prod(x_shape) + math.prod(y_shape), dtype, machine)
+    vectors, pitch = -(-oc // form.lanes), _pitch(c, c, dtype)
+    blocks = _blocks(walk, form.rows, pitch)
+    while n * blocks < 4 * threads and rows // (blocks * 2) >= form.rows:
+        blocks *= 2
+    parts = min(vectors, -(-4 * threads // (n * blocks)))
+    table = ((-(-rows // blocks) - 1) * walk.stride[0] + reach) * span
+    geometry = [
+        pitch, height, width, c, rows, cols, *walk.stride, top, left, reach, span, blocks, parts, form.rows,
+        form.pixels, form.lanes, cg, ocg, vectors, *y_shape[2:], oc, *walk.origin, *walk.step,
+    ]
+    tile = slide(form)
+    return Plan(
+        tile, tile, np.array(walk.order, np.int64), (np.array(kernel_rows, np.int64) - top) * span, np.zeros(c, dtype),
+        table, n * blocks * parts, n * rows * cols * oc * taps * cg, rows * cols, (vectors, 1 + taps * cg, form.lanes),
+        np.array([oc, cg, ocg, len(columns), *w_steps], np.int64), np.array(geometry, np.int64),
+    )
+
+
+@lru_cache(256)
+def grad_weight_plan(x_shape, w_shape, p, flip, dtype, machine):
+    """The Plan of the weight gradient; the number of threads is not in it."""
+    (n, c, height, width), (oc, cg), ocg = x_shape, w_shape[:2], w_shape[0] // p.groups
+    walk = forward_walk(x_shape, w_shape, p, flip)
+    (rows, cols), taps = walk.grid, len(walk.order)
+    kernel_rows, columns, (top, left, reach, span) = _taps(walk)
+    pixels = split(cols, max(1, min(machine.pixels, UNROLLED // (cg * len(columns)))))
+    form = Form(8 * dtype.itemsize, _lanes(oc, dtype), cg, ocg, 1, pixels, walk.stride[1], False, columns)
+    edge = form._replace(pixels=cols - (cols - 1) // pixels * pixels)
+    vectors = -(-oc // form.lanes)
+    parts = -(-vectors // VECTORS)
+    pitch = _pitch(c, -(-vectors // parts) * form.lanes // ocg * cg, dtype)
+    blocks = _blocks(walk, 1, pitch)
+    while n * blocks < UNITS and blocks * 2 <= rows:
+        blocks *= 2
+    chunks = min(n * blocks, -(-UNITS // parts))
+    table = ((-(-rows // blocks) - 1) * walk.stride[0] + reach) * span
+    geometry = [
+        pitch, height, width, c, rows, cols, *walk.stride, top, left, reach, span, blocks, parts, chunks, n * blocks,
+        pixels, form.lanes, cg, ocg, vectors, oc,
+    ]
+    return Plan(
+        gradient(form), gradient(edge), np.array(walk.order, np.int64), (np.array(kernel_rows, np.int64) - top) * span,
+        np.zeros(c, dtype), table, parts * chunks, n * rows * cols * oc * taps * cg, rows * cols,
+        (chunks, vectors, taps * cg, form.lanes), np.array([oc, cg, ocg, len(columns)], np.int64),
+        np.array(geometry, np.int64),
+    )
+
+
+def _slide_form(walk, columns, channels, moved, dtype, machine):
+    """The tile for the grid of a Walk: as many as there are registers, if it can be in two or more rows."""
+    cg, ocg, oc = channels
+    size, L = dtype.itemsize, _lanes(oc, dtype)
+    sums = machine.pixels * 2 - (4 if cg > 1 else 0)
+    sums = max(1, min(sums, UNROLLED // (cg * len(columns))))
+    pixels = split(walk.grid[1], max(1, sums // 2))
+    rows = min(walk.grid[0], sums // pixels)
+    evicted = moved * size >= LARGE or oc * size % WAY == 0  # y would leave the cache before anybody reads it
+    past_cache = evicted and oc * size % LINE == 0 and L * size == LINE
+    return Form(8 * size, L, cg, ocg, rows, pixels, walk.stride[1], past_cache, columns)
+
+
+def _taps(walk):
+    """The rows of a Walk's taps, their columns from 0 on, and what its outputs see: top, left, reach, span."""
+    rows, columns = sorted(set(walk.dh)), sorted(set(walk.dw))
+    left, right = walk.span(1)
+    return rows, tuple(w - columns[0] for w in columns), (rows[0], left, rows[-1] - rows[0] + 1, right - left)
+
+
+def _lanes(oc, dtype):
+    """L: a vector, or less if there are fewer channels."""
+    return min(lanes(dtype), 1 << (oc.bit_length() - 1))
+
+
+def _pitch(c, width, dtype):
+    """Bytes from pixel to pixel where `width` of the c channels have to be copied: an odd number of lines; or 0."""
+    return (-(-width * dtype.itemsize // LINE) | 1) * LINE if c * dtype.itemsize % (2 * WAY) == 0 else 0
+
+
+def _blocks(walk, least, pitch):
+    """Into how many blocks to divide an image's rows of outputs, none below `least`, to look at so much at a time."""
+    rows = walk.grid[0]
+    *_, reach, span = _taps(walk)[2]
+    most = min(TABLE, SCRATCH // max(1, pitch))
+    return min(rows // least, -(-rows // max(least, (most // span - reach) // walk.stride[0] + 1)))

@@ -1,0 +1,85 @@
+"""The compiled steps of the optimisers against their NumPy lines: options, layouts, dtypes, any number of threads."""
+import numpy as np
+import pytest
+from layouts import LAYOUTS
+
+import minigrad as mg
+from minigrad.kernels import optim
+
+SGD = {
+    "plain": (0.1, 0.0, 0.0, 0.0, False),
+    "decay": (0.1, 0.0, 0.0, 0.3, False),
+    "momentum": (0.1, 0.9, 0.0, 0.0, False),
+    "dampening": (0.1, 0.9, 0.4, 0.2, False),
+    "nesterov": (0.1, 0.8, 0.0, 0.2, True),
+}
+ADAM = {"plain": (0.1, (0.9, 0.999), 1e-8, 0.0), "decay": (0.01, (0.5, 0.9), 1e-3, 0.2)}
+
+
+def arrays(count, dtype, shape=(3, 5, 6, 7)):
+    rng = np.random.default_rng(0)
+    return [abs(rng.standard_normal(shape)).astype(dtype) for _ in range(count)]
+
+
+def assert_same_steps(fast, slow, given, layout):
+    """Both change copies of the arrays, in that layout, alike up to rounding, and not by nothing."""
+    ours, theirs = ([layout(a.copy()) for a in given] for _ in range(2))
+    for step in (1, 2, 3):
+        fast(step, *ours)
+        slow(step, *theirs)
+    for one, two in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, two, rtol=32 * np.finfo(one.dtype).eps, atol=4 * np.finfo(one.dtype).eps)
+        assert one.strides == two.strides
+    assert (ours[0] != given[0]).any() and (ours[1] == given[1]).all()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("options", SGD.values(), ids=SGD)
+def test_sgd(options, dtype, layout):
+    given = arrays(3 if options[1] else 2, dtype)
+
+    def run(function):
+        return lambda step, p, g, v=None: function(p, g, v, *options)
+
+    assert_same_steps(run(optim.sgd), run(optim.sgd_in_steps), given, layout)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("options", ADAM.values(), ids=ADAM)
+def test_adam(options, dtype, layout):
+    def run(function):
+        return lambda step, p, g, m, v: function(p, g, m, v, step, *options)
+
+    assert_same_steps(run(optim.adam), run(optim.adam_in_steps), arrays(4, dtype), layout)
+
+
+def test_arrays_of_different_layouts_take_the_slow_way():
+    p, g, v = arrays(3, "float32", (2, 3, 4, 5))
+    ours, wanted = [p.copy(), v.copy()], [p.copy(), v.copy()]
+    other = np.asfortranarray(g)
+    optim.sgd(ours[0], other, ours[1], *SGD["nesterov"])
+    optim.sgd_in_steps(wanted[0], other, wanted[1], *SGD["nesterov"])
+    assert all((a == b).all() for a, b in zip(ours, wanted, strict=True))
+
+
+def test_any_number_of_threads_gives_the_same_bits():
+    given = arrays(4, "float32", (optim.LARGE + 3,))
+    threads, results = mg.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            mg.set_num_threads(count)
+            p, g, m, v = (a.copy() for a in given)
+            optim.sgd(p, g, m, *SGD["nesterov"])
+            optim.adam(p, g, m, v, 2, *ADAM["decay"])
+            results.append(p.tobytes() + m.tobytes() + v.tobytes())
+    finally:
+        mg.set_num_threads(threads)
+    assert results[0] == results[1] == results[2]
+
+
+def test_infinite_parameters_do_not_spread_without_decay():
+    p, g = np.float32([np.inf, 1]), np.float32([1, 1])
+    optim.sgd(p, g, None, *SGD["plain"])
+    assert p.tolist() == [np.inf, np.float32(0.9)]
