@@ -131,15 +131,17 @@ def inference(net, tree=None, weights=None, variants=()):
     """{"plain": a forward pass in evaluation mode, "fused": the same after nn.fuse}."""
     module = network(net["model"], net["options"]).eval()
     images, _ = _batch(net)
-    forms = {"plain": module}
-    if hasattr(nn, "fuse"):
-        forms["fused"] = nn.fuse(module)
+    wanted = variants or ("plain", "fused")
+    forms = {"plain": module} if "plain" in wanted else {}
+    if "fused" in wanted:
+        forms["fused"] = nn.fuse(module, net["image"])
+    del module  # its memory is not to count where only the fused one runs
 
     def run(form):
         with mg.no_grad():
             return form(images)
 
-    return {name: lambda form=form: run(form) for name, form in forms.items() if name in (variants or forms)}
+    return {name: lambda form=form: run(form) for name, form in forms.items()}
 
 
 # --- single layers

@@ -24,6 +24,7 @@ class Block(nn.Module):
         first, second = kernels
         self.conv_1 = nn.Conv2d(in_channels, maps, first, stride, padding=first // 2)
         self.conv_1_bn = nn.BatchNorm2d(maps)
+        self.relu_1 = nn.ReLU()
         self.conv_2 = nn.Conv2d(maps, out_channels, second, padding=second // 2)
         self.conv_2_bn = nn.BatchNorm2d(out_channels)
         self.resize = resize
@@ -33,7 +34,7 @@ class Block(nn.Module):
         self.relu = nn.ReLU()
 
     def forward(self, x):
-        y = self.relu(self.conv_1_bn(self.conv_1(x)))
+        y = self.relu_1(self.conv_1_bn(self.conv_1(x)))
         y = self.conv_2_bn(self.conv_2(y))
         return self.relu(y + (self.conv_shortcut_bn(self.conv_shortcut(x)) if self.resize else x))
 

@@ -72,8 +72,10 @@ def grad_weight(x, gy, p, w_shape, flip=False):
     """gw of conv(x, w). x: N x C x H x W, gy: N x OC x OH x OW -> w_shape."""
     if depthwise_cpu.fits(w_shape, p, x.dtype):
         return depthwise_cpu.grad_weight(x, gy, p, w_shape, flip)
-    gw = np.zeros(w_shape, x.dtype)
-    if x.size:
+    if not x.size or not gy.size:
+        return np.zeros(w_shape, x.dtype)
+    gw = empty(w_shape, x.dtype)
+    if gw.size:
         walk = forward_walk(x.shape, w_shape, p, flip)
         weight_gradient(nhwc(x), nhwc(gy), walk, by_position(gw, p.groups))
     return gw

@@ -12,6 +12,7 @@ class _Conv(Module):
     """What the convolution layers share: numbers that are checked, weights, and what PyTorch prints of them."""
 
     flip, output_padding = False, None
+    fused_relu = False  # only Conv2d uses it, and only `fuse` sets it
 
     def _set_channels(self, in_channels, out_channels, groups, padding_mode, op):
         self.in_channels = integer(in_channels, "in_channels", op, 1)
@@ -37,6 +38,7 @@ class _Conv(Module):
         parts += ["bias=False"] if self.bias is None else []
         parts += ["flip=True"] if self.flip else []
         parts += [f"algorithm={self.algorithm!r}"] if self.algorithm != "auto" else []
+        parts += ["fused_relu=True"] if self.fused_relu else []
         return ", ".join(parts)
 
 
@@ -76,7 +78,8 @@ class Conv2d(_Conv):
     kernel_size, stride, dilation: int or (vertical, horizontal). padding: int, pair, ((top, bottom), (left, right)),
     "same" or "valid", filled with zeros. flip: true convolution (the kernel rotated by 180 degrees) instead of
     cross-correlation. algorithm: "auto" or a row of the table in `kernels/conv/`. weight: out x in/groups x KH x KW,
-    bias: out, both uniform in +-1 / sqrt(in/groups KH KW) at first. Raises ValueError for values that do not fit.
+    bias: out, both uniform in +-1 / sqrt(in/groups KH KW) at first. The attribute fused_relu, which `nn.fuse` sets,
+    makes the output max(y, 0). Raises ValueError for values that do not fit.
     """
 
     def __init__(
@@ -97,7 +100,8 @@ class Conv2d(_Conv):
     def forward(self, x):
         convolve = ops.convolve2d if self.flip else ops.conv2d
         return convolve(
-            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups, self.algorithm
+            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups, self.algorithm,
+            self.fused_relu,
         )
 
 

@@ -21,8 +21,7 @@ from minigrad.kernels import norm
 
 from ..autograd import Function
 from ..device import device_of
-from ..modes import no_grad
-from ..tensor import Tensor, as_tensor
+from ..tensor import as_tensor
 from .promotion import as_float, same_dtype
 
 
@@ -171,10 +170,10 @@ def batch_norm(x, running_mean=None, running_var=None, weight=None, bias=None, t
         raise ValueError("BatchNorm: training needs more than one value per channel, got 1")
     y, f = _normalize(x, weight, bias, p, eps)
     if p.count:
-        with no_grad():
-            for running, batch in ((running_mean, f.mean), (running_var, f.var * (p.count / (p.count - 1)))):
-                if running is not None:
-                    running.copy_((1.0 - momentum) * running + momentum * Tensor(batch.reshape(running.shape)))
+        for running, batch in ((running_mean, f.mean), (running_var, f.var * (p.count / (p.count - 1)))):
+            if running is not None:
+                running._data[...] = (1.0 - momentum) * running._data + momentum * batch.reshape(running.shape)
+                running.mark_modified()
     return y
 
 
