@@ -2,8 +2,8 @@
 
 Rows of the tile are (tap, input channel), columns output channels, and the sum runs over output pixels: a block of them
 at a time, whose inputs are copied with the zeros around the edge and whose gradients are packed into panels, so that
-both lie in the cache while all rows and columns meet. Sums are kept in one place from block to block, so nothing is
-added in an order that depends on the threads.
+both lie in the cache while all rows and columns meet. Sums are kept in one place from block to block; where pixels are
+shared out, into a number of shares that depends on the shapes alone, the shares are added up in their order.
 """
 import numpy as np
 
@@ -14,7 +14,9 @@ from ..tile import lanes, most_pixels, run_tile, split, tile
 from .correlate import SCRATCH, condensed, fill
 from .pack import vectors_for
 
-PART = 64  # input channels whose weight gradient is summed at a time
+PART = 64  # input channels whose weight gradient is summed at a time,
+WIDE_PART = 256  # and where there is only one tap
+PIECES = 8  # of work there should be at least: where there are fewer, the pixels are shared out as well
 PANELS = 4  # panels of output channels, likewise
 TERMS = 128  # of a sum over pixels that are added up in x's dtype, before they join a sum in float64
 RUN = 256  # numbers of a channel's weight gradient that are brought into order together
@@ -34,18 +36,14 @@ def weight_gradient(x, gy, walk, gw):
     (rows, cols), (row_step, col_step) = walk.grid, walk.stride
     seen, thin = condensed(walk)
     sh, sw = seen.stride
-    runs = np.array(seen.runs(), np.int64)
-    vectors, threads = vectors_for(ocg, x.dtype), get_num_threads()
+    runs, order = np.array(seen.runs(), np.int64), np.array(walk.order, np.int64)
+    vectors = vectors_for(ocg, x.dtype)
     width_b = vectors * lanes(x.dtype)
     panels = -(-ocg // width_b)
-    part, together, shares = min(cg, PART), min(PANELS, panels), 1
-    while together > 1 and g * -(-cg // part) * -(-panels // together) < 4 * threads:
-        together = -(-together // 2)
-    while part > 16 and g * -(-cg // part) * -(-panels // together) < 4 * threads:
-        part = -(-part // 2)
-    if g * -(-cg // part) * -(-panels // together) < threads:  # share out the rows of the kernel as well
-        shares = min(len(runs), threads)
+    part, together = min(cg, PART if len(order) > 1 else WIDE_PART), min(PANELS, panels)
+    units = g * -(-cg // part) * -(-panels // together)
     blocks = _blocks(n, rows, cols, sw * part * x.itemsize)
+    shares = max(1, min(-(-PIECES // units), len(blocks) // 2))
     most_images, most_rows, most_cols = map(int, (blocks[:, 1::2] - blocks[:, ::2]).max(0))
     reach, span = max(seen.dh) + 1, (most_cols - 1) * sw + max(seen.dw) + 1
     image = ((most_rows - 1) * sh + reach) * span * part
@@ -56,22 +54,23 @@ def weight_gradient(x, gy, walk, gw):
         height, width, c, cg, rows, cols, sh, sw, row_step, col_step, min(walk.dh), min(walk.dw), span, reach, *thin,
         part, shares, image, g, ocg, panels, together, positions, pixels, width_b,
     ], np.int64)
-    order = np.array(walk.order, np.int64)
-    most = most_images * most_rows * most_cols
+    most, size = most_images * most_rows * most_cols, int(together * heights[-1] * width_b)
+    kept = scratch("kept", units * shares * size if shares > 1 else 0, np.float64)
 
     def piece(first, last):
         inputs = scratch("image", most_images * image + pixels, x.dtype)
         inputs[-pixels:] = 0
         given = scratch("given", together * most * width_b, x.dtype)
-        sums = scratch("sums", int(together * heights[-1] * width_b), np.float64)
+        sums = kept if shares > 1 else scratch("sums", size, np.float64)
         offsets, zeros = np.empty(most_images * most_rows, np.int64), np.zeros(width_b, x.dtype)
         _weight_gradient(
             first, last, address, x.reshape(-1), gy.reshape(-1), gw.reshape(-1), inputs, given, sums, heights, zeros,
             offsets, blocks, runs, order, geometry,
         )
 
-    units = g * -(-cg // part) * -(-panels // together) * shares
-    share_out(piece, units, pieces=min(units, 4 * threads))
+    share_out(piece, units * shares, pieces=min(units * shares, 4 * get_num_threads()))
+    if shares > 1:
+        share_out(_join, units, kept, gw.reshape(-1), heights, runs, order, geometry, pieces=units)
 
 
 def _blocks(n, rows, cols, pixel_bytes):
@@ -90,15 +89,16 @@ def _blocks(n, rows, cols, pixel_bytes):
 def _weight_gradient(first, last, address, x, gy, gw, inputs, given, sums, heights, zeros, offsets, blocks, runs, order,
                      geometry):
     (H, W, C, Cg, rows, cols, sh, sw, row_step, col_step, top, left, span, reach, thin_h, thin_w, part, shares, image,
-     G, OCg, panels, together, positions, P, B) = geometry
-    parts, groups, size = -(-Cg // part), -(-panels // together), x.itemsize
-    for unit in range(first, last):
-        share, b0, g = unit % shares, unit // shares % groups * together, unit // shares // groups // parts
-        b1, c0 = min(b0 + together, panels), unit // shares // groups % parts * part
+     G, OCg, panels, together, _, P, B) = geometry
+    parts, groups, size, length = -(-Cg // part), -(-panels // together), x.itemsize, together * heights[-1] * B
+    for number in range(first, last):
+        unit, share = number // shares, number % shares
+        b0, g = unit % groups * together, unit // groups // parts
+        b1, c0 = min(b0 + together, panels), unit // groups % parts * part
         Cb = min(part, Cg - c0)
-        run0, run1 = len(runs) * share // shares, len(runs) * (share + 1) // shares
-        sums[:] = 0
-        for k in range(len(blocks)):
+        here = (number if shares > 1 else 0) * length
+        sums[here : here + length] = 0
+        for k in range(len(blocks) * share // shares, len(blocks) * (share + 1) // shares):
             n0, n1, i0, i1, j0, j1 = blocks[k]
             down = i1 - i0
             for n in range(n0, n1):
@@ -108,20 +108,47 @@ def _weight_gradient(first, last, address, x, gy, gw, inputs, given, sums, heigh
             _pack_gradients(gy, given, n0, n1, i0, i1, j0, j1, b0, b1, rows, cols, g, G, OCg, B)
             for b in range(b0, b1):
                 panel = given.ctypes.data + (b - b0) * (n1 - n0) * down * (j1 - j0) * B * size
-                for run in range(run0, run1):
+                for run in range(len(runs)):
                     dh, dw, _, count = runs[run]
                     for i in range((n1 - n0) * down):
                         offsets[i] = i // down * image + ((i % down * sh + dh) * span + dw) * Cb
                     for p in range(0, count * Cb, P):
-                        to = sums.ctypes.data + ((b - b0) * heights[-1] + heights[run] + p) * B * 8
+                        to = sums.ctypes.data + (here + ((b - b0) * heights[-1] + heights[run] + p) * B) * 8
                         run_tile(
                             address, inputs.ctypes.data + p * size, 1, sw * Cb, offsets.ctypes.data, (n1 - n0) * down,
                             j1 - j0, panel, (j1 - j0) * B, B, zeros.ctypes.data, 0, to, B, -np.inf,
                         )
-        for b in range(b0, b1):
-            total = sums[(b - b0) * heights[-1] * B :]
-            valid, to = min(B, OCg - b * B), ((g * OCg + b * B) * Cg + c0) * positions
-            _in_order(total, gw[to:], heights, runs, order, run0, run1, Cb, Cg * positions, positions, valid, B)
+        if shares == 1:
+            _finish(unit, sums, gw, heights, runs, order, geometry)
+
+
+@jit
+def _join(first, last, sums, gw, heights, runs, order, geometry):
+    """Add up the shares of some units, each in the same order, and finish."""
+    shares, together, B = geometry[17], geometry[22], geometry[25]
+    length = together * heights[-1] * B
+    for unit in range(first, last):
+        total = sums[unit * shares * length : (unit * shares + 1) * length]
+        for share in range(1, shares):
+            one = sums[(unit * shares + share) * length : (unit * shares + share + 1) * length]
+            for i in range(length):
+                total[i] += one[i]
+        _finish(unit, total, gw, heights, runs, order, geometry)
+
+
+@jit
+def _finish(unit, sums, gw, heights, runs, order, geometry):
+    """The sums of a unit into gw."""
+    Cg, part, OCg, panels, together, positions, B = (
+        geometry[3], geometry[16], geometry[20], geometry[21], geometry[22], geometry[23], geometry[25]
+    )
+    parts, groups = -(-Cg // part), -(-panels // together)
+    b0, g, c0 = unit % groups * together, unit // groups // parts, unit // groups % parts * part
+    Cb = min(part, Cg - c0)
+    for b in range(b0, min(b0 + together, panels)):
+        total = sums[(b - b0) * heights[-1] * B :]
+        valid, to = min(B, OCg - b * B), ((g * OCg + b * B) * Cg + c0) * positions
+        _in_order(total, gw[to:], heights, runs, order, Cb, Cg * positions, positions, valid, B)
 
 
 @jit
@@ -142,24 +169,19 @@ def _pack_gradients(gy, given, n0, n1, i0, i1, j0, j1, b0, b1, rows, cols, g, G,
 
 
 @jit
-def _in_order(sums, gw, heights, runs, order, run0, run1, Cb, row, positions, valid, B):
+def _in_order(sums, gw, heights, runs, order, Cb, row, positions, valid, B):
     """A panel of sums, (run, tap of it, channel) x B, into gw: rows of Cb channels x kernel positions."""
     size, buffer = gw.itemsize, np.empty((B, max(RUN, positions)), gw.dtype)
-    whole = run1 - run0 == len(runs) and len(order) == positions
-    step = max(1, RUN // positions) if whole else 1
+    step = max(1, RUN // positions)
     for c0 in range(0, Cb, step):
         c1 = min(c0 + step, Cb)
-        for run in range(run0, run1):
+        for run in range(len(runs)):
             for i in range(runs[run, 3]):
                 t = order[runs[run, 2] + i]
                 for c in range(c0, c1):
                     at = (heights[run] + i * Cb + c) * B
                     for o in range(valid):
-                        if whole:
-                            buffer[o, (c - c0) * positions + t] = sums[at + o]
-                        else:
-                            gw[o * row + c * positions + t] = sums[at + o]
-        if whole:
-            for o in range(valid):
-                copy(gw.ctypes.data + (o * row + c0 * positions) * size, buffer[o].ctypes.data,
-                     (c1 - c0) * positions * size)
+                        buffer[o, (c - c0) * positions + t] = sums[at + o]
+        for o in range(valid):
+            to = gw.ctypes.data + (o * row + c0 * positions) * size
+            copy(to, buffer[o].ctypes.data, (c1 - c0) * positions * size)
