@@ -15,7 +15,7 @@ import pictures
 import problems
 import shapes
 
-SLOW = ("reference",)  # only when asked for
+SLOW = ("reference", "im2col_whole")  # only when asked for
 VARIANTS = {"torch": common.LAYOUTS, "jax": ("nhwc", "nchw"), "tinygrad": ("nchw",)}
 BAR_SETS = ("vgg16", "resnet18")
 

@@ -23,13 +23,13 @@ def to_numpy(value):
 # --- convolutions: the kernels of the table, called as the operation calls them
 
 
-def _rows(spec, algorithms):
-    """{algorithm: (module, ConvParams)} of those that support this convolution."""
+def _rows(spec, algorithms, which):
+    """{algorithm: (module, ConvParams)} of those that support this convolution; which: the pass."""
     p = conv_table.conv_params(spec["x"], spec["w"], spec["stride"], spec["padding"], 1, spec["groups"])
     rows = {}
     for name in algorithms:
         try:
-            rows[name] = conv_table.lookup(name, "cpu", spec["x"], spec["w"], p), p
+            rows[name] = conv_table.lookup(name, "cpu", spec["x"], spec["w"], p, which), p
         except ValueError:
             if name != "auto" and (name, "cpu") not in conv_table.TABLE:
                 raise
@@ -42,9 +42,9 @@ def algorithms():
 
 
 def chosen(spec):
-    """The algorithm that "auto" is, for this convolution."""
-    ((row, _),) = _rows(spec, ["auto"]).values()
-    return row.__name__.rpartition(".")[2]
+    """The algorithm that "auto" is, for this convolution, or those of the three passes where they differ."""
+    rows = [_rows(spec, ["auto"], which)["auto"][0] for which in ("forward", "grad_input", "grad_weight")]
+    return " ".join(dict.fromkeys(row.__name__.rpartition(".")[2] for row in rows))
 
 
 def conv(spec, algorithms, passes):
@@ -52,13 +52,14 @@ def conv(spec, algorithms, passes):
     x, w, gy = problems.data(spec)
     x, gy = problems.channels_last(x), problems.channels_last(gy)
     work = {}
-    for name, (row, p) in _rows(spec, algorithms).items():
-        calls = {
-            "forward": lambda row=row, p=p: row.forward(x, w, p),
-            "grad_input": lambda row=row, p=p: row.grad_input(gy, w, p, x.shape),
-            "grad_weight": lambda row=row, p=p: row.grad_weight(x, gy, p, w.shape),
-        }
-        work.update({(name, which): calls[which] for which in passes})
+    for which in passes:
+        for name, (row, p) in _rows(spec, algorithms, which).items():
+            calls = {
+                "forward": lambda row=row, p=p: row.forward(x, w, p),
+                "grad_input": lambda row=row, p=p: row.grad_input(gy, w, p, x.shape),
+                "grad_weight": lambda row=row, p=p: row.grad_weight(x, gy, p, w.shape),
+            }
+            work[name, which] = calls[which]
     return work
 
 
