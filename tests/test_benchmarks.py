@@ -5,6 +5,7 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ import inference  # noqa: E402
 import layers  # noqa: E402
 import pictures  # noqa: E402
 import problems  # noqa: E402
+import run_all  # noqa: E402
 import shapes  # noqa: E402
+import speed_table  # noqa: E402
 import startup  # noqa: E402
 import train_step  # noqa: E402
 
@@ -271,3 +274,32 @@ def test_twins_in_pytorch_have_the_same_scores(name, tmp_path):
     theirs["scores"] = theirs["scores"] + 1e-3 * np.abs(ours["scores"]).max()
     with pytest.raises(RuntimeError, match="differ"):
         networks.compare(name, "torch", ours, theirs)
+
+
+def test_the_table_in_readme_is_the_one_of_the_committed_results():
+    readme = (BENCHMARKS.parent / "README.md").read_text(encoding="utf-8")
+    assert speed_table.replaced(readme, speed_table.table(BENCHMARKS / "results")) == readme
+
+
+def test_the_command_that_runs_all_gives_each_script_options_it_knows(monkeypatch, tmp_path):
+    ran = []
+
+    def run(command):
+        ran.append(command[1:])
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(run_all.subprocess, "run", run)
+    monkeypatch.setattr(speed_table, "main", lambda argv: None)
+    run_all.main(["--peers", "torch,jax", "--quick", "--out", str(tmp_path)])
+    assert [Path(command[0]).stem for command in ran] == list(run_all.SCRIPTS)
+    for command in ran:
+        known = "".join(Path(name).read_text(encoding="utf-8") for name in (command[0], common.__file__))
+        assert all(f'"{word}"' in known for word in command[1:] if word.startswith("--"))
+        jax = "torch,jax" in command
+        assert jax == (Path(command[0]).stem == "conv")
+
+
+def test_the_command_that_runs_all_stops_where_a_script_fails(monkeypatch):
+    monkeypatch.setattr(run_all.subprocess, "run", lambda command: SimpleNamespace(returncode=3))
+    with pytest.raises(SystemExit, match="3"):
+        run_all.main([])
