@@ -57,6 +57,9 @@ CASES = {
     "one pixel kernel, rows 2 KiB apart": ((1, 512, 3, 4), (5, 512, 1, 1), 1, 0, 1, 1),
     "rows 2 KiB apart, stride 2": ((1, 256, 5, 4), (3, 256, 3, 3), 2, 1, 1, 1),
     "one pixel kernel, more than a row": ((3, 5, 9, 14), (7, 5, 1, 1), 1, 0, 1, 1),
+    "many small images": ((7, 5, 5, 4), (35, 5, 3, 3), 1, 1, 1, 1),
+    "many small images, stride 2": ((7, 18, 5, 4), (35, 18, 3, 3), 2, 1, 1, 1),
+    "many small images, stride (2, 3), groups": ((7, 36, 4, 7), (38, 18, 4, 3), (2, 3), 1, 1, 2),
     "batch 0": ((0, 2, 5, 4), (3, 2, 3, 2), 1, 1, 1, 1),
     "batch 0, groups": ((0, 4, 5, 4), (4, 1, 3, 2), 2, 1, 1, 4),
 }
@@ -173,6 +176,16 @@ def test_winograd_gives_the_same_in_every_order_of_work(monkeypatch, name, case)
         monkeypatch.setattr(f"minigrad.kernels.conv.winograd_{file}.{limit}", value)
     x, w, gy, p, results = expected(name, case, "float64")
     run_and_compare(module(name, "cpu"), "cpu", x, w, gy, p, results, "float64")
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "many small" in case] + ["one pixel kernel, more than a row"])
+@pytest.mark.parametrize(("limit", "value"), [("LITTLE", 0), ("SCRATCH", 1), ("SCRATCH", 9000), ("PANELS", 1)])
+def test_direct_gives_the_same_bits_in_every_order_of_work(monkeypatch, case, limit, value):
+    x, w, gy, p, _ = problem(case, "float32")
+    wanted = passes(conv.lookup("direct", "cpu", None, None, None), x, w, gy, p)[:2]
+    monkeypatch.setattr(f"minigrad.kernels.conv.correlate.{limit}", value)
+    for one, other in zip(wanted, passes(conv.lookup("direct", "cpu", None, None, None), x, w, gy, p), strict=False):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS[1:], ids=lambda f: f.__name__)

@@ -53,7 +53,6 @@ class Cost(NamedTuple):
     tile: int = 0  # outputs of a Winograd tile along each axis; 0: there are no transforms
     transformed_weight: float = 0  # one element of a transformed weight
     transformed_tile: float = 0  # one element of a transformed tile of x or gy
-    strided: float | None = None  # one multiplication of an input gradient with a stride; None: as ever
 
 
 # The rules of "auto": it takes the algorithm with the lowest cost; one without a row here is never taken. Measured on
@@ -65,8 +64,7 @@ RULES = {
         "winograd_2x2": Cost(1, 2, 30, 35),
     },
     "grad_input": {
-        "direct": Cost(1, strided=1.4),
-        "im2col": Cost(1.2, strided=1.1),
+        "direct": Cost(1),
         "winograd": Cost(1, 4, 30, 35),
         "winograd_2x2": Cost(1, 2, 30, 35),
     },
@@ -88,9 +86,7 @@ def estimates(x_shape, w_shape, p, which="forward"):
             continue
         if not cost.tile:
             made = c if which == "grad_input" else oc  # what vectors hold: a part of one costs as much as all of it
-            strided = which == "grad_input" and p.stride != (1, 1) and cost.strided and c >= 16
-            product = cost.strided if strided else cost.product
-            costs[name] = product * n * oc * oh * ow * c * kh * kw * -(-made // 16) * 16 / made
+            costs[name] = cost.product * n * oc * oh * ow * c * kh * kw * -(-made // 16) * 16 / made
             continue
         tiles, q = n * -(-oh // cost.tile) * -(-ow // cost.tile), cost.tile + 2
         transforms = cost.transformed_weight * c * oc + cost.transformed_tile * tiles * (c + oc)

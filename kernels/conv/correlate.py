@@ -8,62 +8,80 @@ neighbours in a row lie together in memory, and count as one tap with so many mo
 import numpy as np
 
 from ..jit import jit
-from ..memory import clear, copy
+from ..memory import clear, copy, fetch
 from ..threads import get_num_threads, scratch, share_out
-from ..tile import lanes, most_pixels, run_tile, split, tile
+from ..tile import host, lanes, most_pixels, run_tile, split, tile
 from .pack import pack
 
 SCRATCH = 1 << 18  # bytes of input rows in work at a time: a fourth of a usual second-level cache
 PANELS = 1 << 19  # bytes of weights that all tiles of a block use before the next weights
+LITTLE = 1 << 25  # multiplications up to which each thread gets one piece of work
 ROW = 112  # pixels that are a row where an image need not be seen as one: a multiple of all usual tiles' pixels
 
 
-def correlate(x, w, walk, y, bias=None, low=-np.inf):
-    """Fill y's outputs of the Walk: y = max(low, sum over taps and channels of x w + bias).
+def correlate(x, w, walks, y, bias=None, low=-np.inf):
+    """Fill y's outputs of the Walks: y = max(low, sum over taps and channels of x w + bias).
 
-    x: N x H x W x G Cg, contiguous. w: G x OCg x Cg x kernel positions, any strides. y: N x YH x YW x G OCg,
-    contiguous. bias: G OCg, or None. Arrays of one dtype.
+    x: N x H x W x G Cg, contiguous. w: G x OCg x Cg x kernel positions, any strides. walks: of one stride; a kernel
+    position is in one of them at most. y: N x YH x YW x G OCg, contiguous. bias: G OCg, or None. Arrays of one dtype.
     """
     g, ocg, cg, _ = w.shape
-    copied = not walk.inside(x.shape[1:3])
-    x, y, walk, rows_at = _rows(x, y, walk)
+    x, y, walks, rows_at = _rows(x, y, walks)
     n, height, width, c = x.shape
-    (rows, cols), (sh, sw) = walk.grid, walk.stride
-    top, left = min(walk.dh), min(walk.dw)
-    copied = copied or clashes(c * sw, x.dtype)
-    seen, thin = condensed(walk) if copied else (walk, (1, 1))
-    sh, sw = seen.stride
+    both = _together(walks)
+    sw = both.stride[1]
+    copied = not all(walk.inside((height, width)) for walk in walks) or clashes(c * sw, x.dtype)
+    seen, thin = condensed(both) if copied else (both, (1, 1))
+    (rows, cols), (sh, sw), top, left = both.grid, seen.stride, min(both.dh), min(both.dw)
     pixel = (cg + lanes(x.dtype) * clashes(cg * sw, x.dtype)) if copied else c
     reach, span = max(seen.dh) + 1, (cols - 1) * sw + max(seen.dw) + 1
     pitch = span * pixel if copied else width * c
-    offsets, together = _offsets(seen, pixel, pitch, pixel == cg)
-    threads = get_num_threads()
-    block = max(1, min(rows, (SCRATCH // (pitch * x.itemsize) - reach) // sh + 1))
-    block = 1 if x.shape[1] == 1 < rows else block
-    while block > 1 and n * g * -(-rows // block) < 4 * threads:
-        block = -(-block // 2)
-    panels, vectors = pack(w, walk.order)
-    units = n * g * -(-rows // block)
-    parts = min(panels.shape[1], -(-threads // units)) if units < threads else 1
-    start = np.zeros((g, panels.shape[1] * panels.shape[4]), x.dtype)
+    panels, vectors = pack(w, both.order)
+    _, count, _, _, wide = panels.shape
+    flat = height == 1 < rows
+    wanted = get_num_threads() * (4 if n * rows * cols * panels.size > LITTLE else 1)
+    lines, counts = (reach, sh, pitch * x.itemsize), (n, rows, 1 if flat else rows, g, count)
+    images, block, parts = _share(*counts, lines, panels.nbytes, wanted)
+    image = ((block - 1) * sh + reach) * pitch if copied else height * pitch
+    start = np.zeros((g, count * wide), x.dtype)
     if bias is not None:
         start[:, :ocg] = bias.reshape(g, ocg)
-    pixels = split(cols, most_pixels(vectors))
-    address = tile(pixels, vectors, x.dtype).address
-    _, count, _, _, wide = panels.shape
-    group = max(1, PANELS // (panels[0, 0].nbytes))
+    steps, offsets = _steps(walks, seen, cg, wide, vectors, pixel, pitch, x.dtype)
+    group = max(1, PANELS // panels[0, 0].nbytes)
     geometry = np.array([
-        height, width, c, cg, rows, cols, sh, sw, top, left, span, reach, *thin, pixel, block, parts, g, ocg, count,
-        len(offsets), together * cg, *y.shape[1:], walk.step[1], pixels, wide, group,
+        n, height, width, c, cg, rows, sh, sw, top, left, span, reach, *thin, pixel, images, block, parts, image, g,
+        ocg, count, panels[0, 0].size, *y.shape[1:], walks[0].step[1], wide, group,
     ], np.int64)
     arrays = x.reshape(-1), panels.reshape(-1), start.reshape(-1), y.reshape(-1)
 
     def piece(first, last):
-        size = ((block - 1) * sh + reach) * pitch if copied else 0
-        image, edge = scratch("image", size + 64, x.dtype), scratch("edge", pixels * panels.shape[4], x.dtype)
-        _correlate(first, last, address, *arrays, image, edge, offsets, rows_at, copied, low, geometry)
+        seen = scratch("image", images * image + 64 if copied else 0, x.dtype)
+        edge = scratch("edge", max(steps[:, 2]) * wide, x.dtype)
+        _correlate(first, last, *arrays, seen, edge, offsets, rows_at, steps, copied, low, geometry)
 
-    share_out(piece, units * parts, pieces=min(units * parts, 4 * threads))
+    units = g * -(-n // images) * -(-rows // block) * parts
+    share_out(piece, units, pieces=min(units, 8 * get_num_threads()))
+
+
+def _share(n, rows, most, g, panels, lines, weights, wanted):
+    """(images, rows of an image, parts of the panels) that are a unit of work; `wanted` units, or more.
+
+    most: rows of an image that a unit may have. lines: rows that one output sees, from one output to the next, and
+    bytes of each. weights: bytes. Those that do not stay in the cache are read anew for each unit, so it should have
+    many outputs; where there are more weights than there is of x they are shared out themselves.
+    """
+    reach, step, pitch = lines
+    seen = SCRATCH * (2 if weights > 2 * SCRATCH else 1) // pitch  # rows of x
+    block = max(1, min(most, (seen - reach) // step + 1))
+    images = max(1, min(n, seen // ((rows - 1) * step + reach))) if block == rows else 1
+    heavy = weights > n * rows * step * pitch
+
+    def units():
+        return g * -(-n // images) * -(-rows // block)
+
+    while units() < wanted and not heavy and (images > 1 or block > 1):
+        images, block = (-(-images // 2), block) if images > 1 else (1, -(-block // 2))
+    return images, block, min(panels, -(-wanted // units()))
 
 
 def clashes(step, dtype):
@@ -71,24 +89,41 @@ def clashes(step, dtype):
     return step * np.dtype(dtype).itemsize % 2048 == 0
 
 
-def _rows(x, y, walk):
-    """x, y, the Walk, and where its rows begin: input row, input column and output pixel of each, an array rows x 3.
+def _rows(x, y, walks):
+    """x, y, the Walks, and where their rows begin: input row, input column and output pixel of each, an array rows x 3.
 
     A single tap that meets all pixels of x and y does not care where images and rows end: all pixels are one image of
     rows of a convenient length, of which the last may overlap the one before.
     """
-    (rows, cols), n = walk.grid, x.shape[0]
+    walk, n = walks[0], x.shape[0]
     everything = len(walk.dh) == 1 and walk.dh == walk.dw == (0,) and walk.step == walk.stride == (1, 1)
     if everything and walk.grid == x.shape[1:3] == y.shape[1:3]:
-        pixels = n * rows * cols
-        cols = min(pixels, ROW)
+        pixels = n * walk.grid[0] * walk.grid[1]
+        cols = split(pixels, ROW)
+        cols = min(pixels, -(-cols // host().pixels) * host().pixels)
         starts = np.minimum(np.arange(-(-pixels // cols)) * cols, pixels - cols)
         table = np.stack([0 * starts, starts, starts], 1)
         x, y = x.reshape(1, 1, pixels, -1), y.reshape(1, 1, pixels, -1)
-        return x, y, walk._replace(grid=(len(starts), cols)), table
-    i = np.arange(rows)
-    out = (walk.origin[0] + i * walk.step[0]) * y.shape[2] + walk.origin[1]
-    return x, y, walk, np.stack([i * walk.stride[0], 0 * i, out], 1)
+        return x, y, [walk._replace(grid=(len(starts), cols))], table
+    tables = []
+    for walk in walks:
+        i = np.arange(walk.grid[0])
+        out = (walk.origin[0] + i * walk.step[0]) * y.shape[2] + walk.origin[1]
+        tables.append(np.stack([i * walk.stride[0], 0 * i, out], 1))
+    return x, y, walks, np.concatenate(tables)
+
+
+def _together(walks):
+    """One Walk that sees what all of them see, with the taps of one after those of the other."""
+    if len(walks) == 1:
+        return walks[0]
+    grids, taps = zip(*(walk.grid for walk in walks), strict=True), [(w.dh, w.dw, w.order) for w in walks]
+    return walks[0]._replace(**dict(zip(("dh", "dw", "order"), map(_joined, zip(*taps, strict=True)), strict=True)),
+                             grid=tuple(map(max, grids)))
+
+
+def _joined(tuples):
+    return tuple(one for many in tuples for one in many)
 
 
 def condensed(walk):
@@ -105,15 +140,26 @@ def condensed(walk):
     return walk._replace(dh=dh, dw=dw, stride=stride), thin
 
 
-def _offsets(walk, pixel, pitch, adjoining):
-    """Where the taps stand from an output's first one, in elements, and how many of them are taken together.
+def _steps(walks, seen, cg, wide, vectors, pixel, pitch, dtype):
+    """What the loops need to know of each Walk, and where all taps stand from an output's first one, in elements.
 
-    adjoining: pixels lie together in memory, so that taps of a row may be taken as one, if all rows have as many.
+    seen: the Walk of all taps, as they lie in what is read. Where pixels lie together in memory, so that the taps of a
+    row may be taken as one, they are, if all rows of a Walk have as many.
     """
-    runs = walk.runs() if adjoining else []
-    if len({count for *_, count in runs}) != 1:
-        runs = [(h, w, t, 1) for t, (h, w) in enumerate(zip(walk.dh, walk.dw, strict=True))]
-    return np.array([h * pitch + w * pixel for h, w, _, _ in runs], np.int64), runs[0][3]
+    steps, offsets, tap, row = [], [], 0, 0
+    for walk in walks:
+        taps = len(walk.dh)
+        one = walk._replace(dh=seen.dh[tap : tap + taps], dw=seen.dw[tap : tap + taps])
+        runs = one.runs() if pixel == cg else []
+        if len({count for *_, count in runs}) != 1:
+            runs = [(h, w, t, 1) for t, (h, w) in enumerate(zip(one.dh, one.dw, strict=True))]
+        pixels = split(walk.grid[1], most_pixels(vectors))
+        address = tile(pixels, vectors, dtype).address
+        weights = tap * cg * wide
+        steps.append((*walk.grid, pixels, address, len(offsets), len(runs), runs[0][3] * cg, weights, row))
+        offsets += [h * pitch + w * pixel for h, w, _, _ in runs]
+        tap, row = tap + taps, row + walk.grid[0]
+    return np.array(steps, np.int64), np.array(offsets, np.int64)
 
 
 @jit
@@ -147,39 +193,51 @@ def fill(scratch, x, n, row, column, rows, cols, row_step, col_step, pixel, H, W
 
 
 @jit
-def _correlate(first, last, address, x, w, start, y, scratch, edge, offsets, rows_at, copied, low, geometry):
-    (H, W, C, Cg, rows, cols, sh, sw, top, left, span, reach, thin_h, thin_w, pixel, block, parts, G, OCg, panels, T, K,
-     YH, YW, YC, col_step, P, B, group) = geometry
-    blocks, size = -(-rows // block), x.itemsize
-    pitch = span * pixel if copied else W * C
-    source = scratch.ctypes.data if copied else x.ctypes.data
+def _correlate(first, last, x, w, start, y, scratch, edge, offsets, rows_at, steps, copied, low, geometry):
+    (N, H, W, C, Cg, rows, sh, sw, top, left, span, reach, thin_h, thin_w, pixel, images, block, parts, image, G, OCg,
+     panels, panel_size, YH, YW, YC, col_step, B, group) = geometry
+    blocks, pitch = -(-rows // block), span * pixel if copied else W * C
+    source = scratch if copied else x
     for unit in range(first, last):
-        part, g, n = unit % parts, unit // parts // blocks % G, unit // parts // blocks // G
+        part, g, n0 = unit % parts, unit // parts // blocks % G, unit // parts // blocks // G * images
         i0 = unit // parts % blocks * block
-        i1 = min(i0 + block, rows)
+        i1, n1 = min(i0 + block, rows), min(n0 + images, N)
         b0, b1 = panels * part // parts, panels * (part + 1) // parts
-        if copied:
-            fill(scratch, x, n, rows_at[i0, 0] + top, rows_at[i0, 1] + left, (i1 - i0 - 1) * sh + reach, span, thin_h,
-                 thin_w, pixel, H, W, C, g * Cg, Cg)
-        for first_panel in range(b0, b1, group):
-            for i in range(i0, i1):
-                row = (i - i0) * sh * pitch
-                if not copied:
-                    row = (n * H + rows_at[i, 0]) * pitch + rows_at[i, 1] * C + g * Cg
-                out = (n * YH * YW + rows_at[i, 2]) * YC + g * OCg
-                for t in range(-(-cols // P)):
-                    j = min(t * P, cols - P)  # the last tile overlaps the one before
-                    for b in range(first_panel, min(first_panel + group, b1)):
-                        panel = w.ctypes.data + (g * panels + b) * T * K * B * size
-                        bias = start.ctypes.data + (g * panels + b) * B * size
-                        xo = row + j * sw * pixel
-                        at, step, valid = out + b * B + j * col_step * YC, col_step * YC, min(B, OCg - b * B)
-                        target, pace = (y.ctypes.data + at * size, step) if valid == B else (edge.ctypes.data, B)
-                        run_tile(
-                            address, source + xo * size, sw * pixel, 1, offsets.ctypes.data, T, K, panel, K * B, B,
-                            bias, 0, target, pace, low,
-                        )
-                        if valid < B:
-                            for q in range(P):
-                                to = y.ctypes.data + (at + q * step) * size
-                                copy(to, edge.ctypes.data + q * B * size, valid * size)
+        for n in range(n0, n1 if copied else n0):
+            fill(scratch[(n - n0) * image :], x, n, rows_at[i0, 0] + top, rows_at[i0, 1] + left,
+                 (i1 - i0 - 1) * sh + reach, span, thin_h, thin_w, pixel, H, W, C, g * Cg, Cg)
+        for p0 in range(b0, b1, group):
+            p1 = min(p0 + group, b1)
+            for walk in range(len(steps)):
+                for n in range(n0, n1):
+                    for i in range(i0, min(i1, steps[walk, 0])):
+                        at = rows_at[steps[walk, 8] + i]
+                        row = (n - n0) * image + (i - i0) * sh * pitch
+                        if not copied:
+                            row = n * image + at[0] * pitch + at[1] * C + g * Cg
+                        out = (n * YH * YW + at[2]) * YC + g * OCg
+                        _row(source[row:], w[g * panels * panel_size + steps[walk, 7] :], start[g * panels * B :],
+                             y[out:], edge, offsets[steps[walk, 4] :], steps[walk], p0, p1, sw * pixel, panel_size,
+                             col_step * YC, OCg, B, low, not copied and p0 == b0)
+
+
+@jit
+def _row(x, w, start, y, edge, offsets, walk, p0, p1, pixel, panel_size, y_step, OCg, B, low, cold):
+    """A row of outputs, from where its first one sees x: the tiles of panels p0 ... p1. cold: x is in no cache yet."""
+    _, cols, P, address, _, T, K, _, _ = walk
+    size = x.itemsize
+    for t in range(-(-cols // P)):
+        j = min(t * P, cols - P)  # the last tile overlaps the one before
+        for b in range(p0, p1):
+            if cold and T == 1:  # a share of what the next tile reads
+                seen, tail = P * pixel * size, x.ctypes.data + (j + P) * pixel * size
+                fetch(tail + seen * (b - p0) // (p1 - p0), seen // (p1 - p0))
+            at, valid = j * y_step + b * B, min(B, OCg - b * B)
+            target, pace = (y.ctypes.data + at * size, y_step) if valid == B else (edge.ctypes.data, B)
+            run_tile(
+                address, x.ctypes.data + j * pixel * size, pixel, 1, offsets.ctypes.data, T, K,
+                w.ctypes.data + b * panel_size * size, K * B, B, start.ctypes.data + b * B * size, 0, target, pace, low,
+            )
+            if valid < B:
+                for q in range(P):
+                    copy(y.ctypes.data + (at + q * y_step) * size, edge.ctypes.data + q * B * size, valid * size)

@@ -7,6 +7,9 @@ import numpy as np
 
 from ..arrays import nchw, nhwc
 from ..buffers import empty
+from ..jit import jit
+from ..memory import clear
+from ..threads import share_out
 from ..tile import lanes
 from . import depthwise_cpu
 from .correlate import correlate
@@ -22,12 +25,12 @@ def forward(x, w, p, bias=None, low=-np.inf, flip=False):
     n, oc, oh, ow = conv_output_shape(x.shape, w.shape, p)
     y = empty((n, oh, ow, oc), x.dtype)
     if y.size:
-        correlate(nhwc(x), by_position(w, p.groups), forward_walk(x.shape, w.shape, p, flip), y, bias, low)
+        correlate(nhwc(x), by_position(w, p.groups), [forward_walk(x.shape, w.shape, p, flip)], y, bias, low)
     return nchw(y)
 
 
 def grad_input(gy, w, p, x_shape, flip=False):
-    """gx of conv(x, w): a walk over gy for each phase of the stride, or for all. gy: N x OC x OH x OW -> x_shape."""
+    """gx of conv(x, w): walks over gy for the phases of the stride, or one for all. gy: N x OC x OH x OW -> x_shape."""
     if depthwise_cpu.fits(w.shape, p, gy.dtype):
         return depthwise_cpu.grad_input(gy, w, p, x_shape, flip)
     n, c, h, width = x_shape
@@ -35,10 +38,18 @@ def grad_input(gy, w, p, x_shape, flip=False):
     if len(walks) > 1 and p.groups == 1 and gy.size and _cheaper_together(walks, c, p.stride, lanes(gy.dtype)):
         return nchw(_all_phases(nhwc(gy), by_position(w, 1), walks, x_shape, p.stride))
     reached = sum(walk.grid[0] * walk.grid[1] for walk in walks)
-    gx = (empty if reached == h * width else np.zeros)((n, h, width, c), gy.dtype)
-    for walk in walks if gx.size else ():
-        correlate(nhwc(gy), by_position(w, p.groups).transpose(0, 2, 1, 3), walk, gx)
+    gx = empty((n, h, width, c), gy.dtype)
+    if reached < h * width or not gy.size:
+        share_out(_clear, gx.size, gx.reshape(-1))
+    if walks and gx.size and gy.size:
+        correlate(nhwc(gy), by_position(w, p.groups).transpose(0, 2, 1, 3), walks, gx)
     return nchw(gx)
+
+
+@jit
+def _clear(first, last, x):
+    """Set some numbers of a flat array to zero."""
+    clear(x.ctypes.data + first * x.itemsize, (last - first) * x.itemsize)
 
 
 def _cheaper_together(walks, c, stride, lanes):
@@ -63,7 +74,7 @@ def _all_phases(gy, w, walks, x_shape, stride):
     phases = np.empty((n, *grid, stride[0] * stride[1] * c), gy.dtype)
     dh, dw = zip(*taps, strict=True)
     walk = Walk(grid, (1, 1), dh, dw, tuple(range(len(taps))))
-    correlate(gy, weights.reshape(1, -1, *weights.shape[4:]), walk, phases)
+    correlate(gy, weights.reshape(1, -1, *weights.shape[4:]), [walk], phases)
     image = phases.reshape(n, *grid, *stride, c).transpose(0, 1, 3, 2, 4, 5)
     return np.ascontiguousarray(image.reshape(n, grid[0] * stride[0], grid[1] * stride[1], c)[:, :h, :width])
 

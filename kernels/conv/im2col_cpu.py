@@ -66,7 +66,7 @@ def forward(x, w, p, bias=None, low=-np.inf):
 def grad_input(gy, w, p, x_shape):
     """gx of conv(x, w): the product with the transposed weight, folded. gy: N x OC x OH x OW -> x_shape."""
     (n, c, h, width), (oh, ow), (cg, kh, kw) = x_shape, gy.shape[2:], w.shape[1:]
-    gx = np.zeros((n, h, width, c), gy.dtype)
+    gx = empty((n, h, width, c), gy.dtype)
     if gx.size == 0:
         return nchw(gx)
     matrices = w.reshape(p.groups, -1, cg, kh * kw).transpose(0, 2, 1, 3)
@@ -209,12 +209,13 @@ def _forward(first, last, address, x, panels, start, y, cols, edge, runs, image,
 @jit
 def _grad_input(first, last, address, gy, panels, gx, gcols, zeros, dilation, image, sizes):
     """Units: (image, group, block of input rows). A row of gcols: kernel columns x channels of some panels."""
-    H, _, _, Cg, G, OH, OW, sh, _, top, _ = image
+    H, W, _, Cg, G, OH, OW, sh, _, top, _ = image
     total, most, block, KH, KW, blocks, part, pitch, OCg, P, B = sizes
     size, offset, units = gy.itemsize, np.zeros(1, np.int64), -(-H // block)
     for unit in range(first, last):
         n, g, h0 = unit // units // G, unit // units % G, unit % units * block
         h1 = min(h0 + block, H)
+        _clear_channels(gx, (n * H + h0) * W, (n * H + h1) * W, g * Cg, Cg, G * Cg)
         for kh in range(KH):
             up = top - kh * dilation[0]  # output row i reaches input row i sh - up
             q0 = max(0, -(-(h0 + up) // sh)) * OW
@@ -238,6 +239,17 @@ def _grad_input(first, last, address, gy, panels, gx, gcols, zeros, dilation, im
                     columns = b0 * B, min(b1 * B, Cg), (b1 - b0) * B
                     _fold(gcols[P * pitch :], pitch, gx, (q0, q1), columns, n, g, -up, KW, dilation[1], image)
                 q0 = q1
+
+
+@jit
+def _clear_channels(x, first, last, c, count, C):
+    """Set `count` channels from c on of some pixels of x (flat, C channels) to zero."""
+    size = x.itemsize
+    if count == C:
+        clear(x.ctypes.data + first * C * size, (last - first) * C * size)
+        return
+    for i in range(first, last):
+        clear(x.ctypes.data + (i * C + c) * size, count * size)
 
 
 @jit
