@@ -6,8 +6,6 @@ loop over the Walks of the stride's phases. The weight gradient adds up a tile i
 the arrays' dtype, and the rest in float64; the shapes alone divide up the pixels, so any number of threads gives the
 same bits.
 """
-import math
-
 import numpy as np
 
 from ..arrays import nchw, nhwc
@@ -20,7 +18,7 @@ from .depthwise_plan import LINE, UNROLLED, VECTORS, forward_plans, grad_input_p
 from .depthwise_tile import run_gradient, run_slide
 from .params import conv_output_shape
 
-WORK = 1 << 21  # multiplications for which it pays to wake a thread
+WORK = 1 << 19  # multiplications for which it pays to wake a thread
 TILES = 64  # whose sums are added up in the arrays' dtype before they join those in float64
 
 
@@ -35,7 +33,7 @@ def fits(w_shape, p, dtype):
 def forward(x, w, p, bias=None, low=-np.inf, flip=False):
     """y = max(low, conv(x, w) + bias). x: N x C x H x W, w: OC x C/G x KH x KW, bias: OC -> N x OC x OH x OW."""
     n, oc, oh, ow = conv_output_shape(x.shape, w.shape, p)
-    y = _empty((n, oh, ow, oc), x.dtype)
+    y = empty((n, oh, ow, oc), x.dtype)
     if y.size:
         _run(forward_plans(x.shape, w.shape, p, flip, x.dtype, *_machine()), nhwc(x), w, y, bias, low)
     return nchw(y)
@@ -44,7 +42,7 @@ def forward(x, w, p, bias=None, low=-np.inf, flip=False):
 def grad_input(gy, w, p, x_shape, flip=False):
     """gx of conv(x, w): a walk over gy for each phase of the stride. gy: N x OC x OH x OW -> x_shape."""
     n, c, h, width = x_shape
-    gx = _empty((n, h, width, c), gy.dtype)
+    gx = empty((n, h, width, c), gy.dtype)
     if gx.size:
         plans = grad_input_plans(tuple(x_shape), w.shape, gy.shape, p, flip, gy.dtype, *_machine())
         if sum(plan.outputs for plan in plans) < h * width:
@@ -63,14 +61,6 @@ def grad_weight(x, gy, p, w_shape, flip=False):
 
 def _machine():
     return host(), get_num_threads()
-
-
-def _empty(shape, dtype):
-    """Uninitialised, from the start of a cache line on."""
-    size = math.prod(shape) * dtype.itemsize
-    memory = empty(size + LINE, np.uint8)
-    start = -memory.ctypes.data % LINE
-    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 # --- forward and input gradient

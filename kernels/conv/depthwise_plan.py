@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..buffers import SMALL
 from ..tile import lanes, split
 from .depthwise_tile import Form, gradient, slide
 from .params import conv_output_shape
@@ -64,7 +65,7 @@ def _slide_plan(walk, x_shape, y_shape, channels, w_steps, dtype, machine, threa
     n, c, height, width = x_shape
     oc, (cg, ocg), (rows, cols), taps = y_shape[1], channels, walk.grid, len(walk.order)
     kernel_rows, columns, (top, left, reach, span) = _taps(walk)
-    form = _slide_form(walk, columns, (cg, ocg, oc), math.prod(x_shape) + math.prod(y_shape), dtype, machine)
+    form = _slide_form(walk, columns, (cg, ocg, oc), math.prod(x_shape), math.prod(y_shape), dtype, machine)
     vectors, pitch = -(-oc // form.lanes), _pitch(c, c, dtype)
     blocks = _blocks(walk, form.rows, pitch)
     while n * blocks < 4 * threads and rows // (blocks * 2) >= form.rows:
@@ -113,7 +114,7 @@ def grad_weight_plan(x_shape, w_shape, p, flip, dtype, machine):
     )
 
 
-def _slide_form(walk, columns, channels, moved, dtype, machine):
+def _slide_form(walk, columns, channels, read, written, dtype, machine):
     """The tile for the grid of a Walk: as many as there are registers, if it can be in two or more rows."""
     cg, ocg, oc = channels
     size, L = dtype.itemsize, _lanes(oc, dtype)
@@ -121,9 +122,9 @@ def _slide_form(walk, columns, channels, moved, dtype, machine):
     sums = max(1, min(sums, UNROLLED // (cg * len(columns))))
     pixels = split(walk.grid[1], max(1, sums // 2))
     rows = min(walk.grid[0], sums // pixels)
-    evicted = moved * size >= LARGE or oc * size % WAY == 0  # y would leave the cache before anybody reads it
-    past_cache = evicted and oc * size % LINE == 0 and L * size == LINE
-    return Form(8 * size, L, cg, ocg, rows, pixels, walk.stride[1], past_cache, columns)
+    evicted = (read + written) * size >= LARGE or oc * size % WAY == 0  # y would leave the cache before it is read
+    aligned = oc * size % LINE == 0 and L * size == LINE and written * size >= SMALL
+    return Form(8 * size, L, cg, ocg, rows, pixels, walk.stride[1], evicted and aligned, columns)
 
 
 def _taps(walk):
