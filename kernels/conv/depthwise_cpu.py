@@ -71,25 +71,28 @@ def _pieces(plan):
     return max(1, min(get_num_threads(), plan.units, plan.products // WORK))
 
 
-def _seen(plan):
-    """Room for the table of addresses; and the address of room for copied pixels, at the start of a cache line."""
-    pixels = scratch("pixels", plan.table * int(plan.geometry[0]) + LINE, np.uint8)
-    return scratch("table", plan.table, np.int64), pixels.ctypes.data + -pixels.ctypes.data % LINE
+def _seen(plan, pieces):
+    """Room for the table of addresses and for copied pixels of each piece."""
+    pixels = plan.table * int(plan.geometry[0]) + LINE
+    return scratch("tables", (pieces, plan.table), np.int64), scratch("images", (pieces, pixels), np.uint8)
 
 
 def _run(plans, x, w, y, bias=None, low=-np.inf):
     w = np.ascontiguousarray(w).reshape(-1)
     start = np.zeros(y.shape[3], y.dtype) if bias is None else np.ascontiguousarray(bias)
     for plan in plans:
-        panels = scratch("panels", plan.shape, y.dtype)
+        panels, pieces = scratch("panels", plan.shape, y.dtype), _pieces(plan)
         _pack(w, start, plan.order, plan.weights, panels)
+        share_out(_slide, plan.units, plan.units, plan.tile.address, x, plan.zeros, panels, y, low, plan.rows,
+                  *_seen(plan, pieces), plan.geometry, pieces=pieces)
 
-        def piece(first, last, plan=plan, panels=panels):
-            table, image = _seen(plan)
-            _slide(first, last, plan.tile.address, x.reshape(-1), plan.zeros, panels.reshape(-1), y.reshape(-1), low,
-                   plan.rows, table, image, plan.geometry)
 
-        share_out(piece, plan.units, pieces=_pieces(plan))
+@jit
+def _own(first, units, tables, images):
+    """The piece that begins at unit `first`: its number, its table, and an address at a cache line in its image."""
+    piece = -(-first * len(tables) // units)
+    image = images[piece].ctypes.data
+    return piece, tables[piece], image + -image % LINE
 
 
 @jit
@@ -136,10 +139,11 @@ def _addresses(table, x, zeros, image, pitch, c0, c1, n, top, height, left, span
 
 
 @jit
-def _slide(first, last, address, x, zeros, w, y, low, rows_at, table, image, geometry):
+def _slide(first, last, units, address, x, zeros, w, y, low, rows_at, tables, images, geometry):
     (pitch, H, W, C, rows, cols, sh, sw, top, left, reach, span, blocks, parts, R, P, L, Cg, OCg, vectors, YH, YW, OC,
      row0, col0, row_step, col_step) = geometry
-    size, panel, before = x.itemsize, len(w) // vectors, -1
+    _, table, image = _own(first, units, tables, images)
+    size, panel, before = x.itemsize, w[0].size, -1
     yr, yc = row_step * YW * OC, col_step * OC
     for unit in range(first, last):
         part, block, n = unit % parts, unit // parts % blocks, unit // parts // blocks
@@ -167,23 +171,20 @@ def _slide(first, last, address, x, zeros, w, y, low, rows_at, table, image, geo
 
 
 def _run_gradient(plan, x, gy, gw):
+    pieces = _pieces(plan)
     totals = scratch("totals", plan.shape, np.float64)
-
-    def piece(first, last):
-        table, image = _seen(plan)
-        sums = scratch("sums", min(VECTORS, plan.shape[1]) * plan.shape[2] * plan.shape[3], x.dtype)
-        _sum_pixels(first, last, plan.tile.address, plan.edge.address, x.reshape(-1), plan.zeros, gy.reshape(-1),
-                    plan.rows, table, image, sums, totals, plan.geometry)
-
-    share_out(piece, plan.units, pieces=_pieces(plan))
+    sums = scratch("sums", (pieces, min(VECTORS, plan.shape[1]) * plan.shape[2] * plan.shape[3]), x.dtype)
+    share_out(_sum_pixels, plan.units, plan.units, plan.tile.address, plan.edge.address, x, plan.zeros, gy, plan.rows,
+              *_seen(plan, pieces), sums, totals, plan.geometry, pieces=pieces)
     _unpack(totals, gw.reshape(-1), plan.order, plan.weights)
 
 
 @jit
-def _sum_pixels(first, last, address, edge, x, zeros, gy, rows_at, table, image, sums, totals, geometry):
+def _sum_pixels(first, last, units, address, edge, x, zeros, gy, rows_at, tables, images, kept, totals, geometry):
     (pitch, H, W, C, rows, cols, sh, sw, top, left, reach, span, blocks, parts, chunks, strips, P, L, Cg, OCg, vectors,
      OC) = geometry
-    size, tiles, entries = x.itemsize, -(-cols // P), totals.shape[2] * L
+    piece, table, image = _own(first, units, tables, images)
+    sums, size, tiles, entries = kept[piece], x.itemsize, -(-cols // P), totals.shape[2] * L
     for unit in range(first, last):
         part, chunk = unit % parts, unit // parts
         v0, v1 = vectors * part // parts, vectors * (part + 1) // parts
