@@ -14,7 +14,7 @@ from ..jit import jit
 from ..memory import copy
 from ..threads import get_num_threads, scratch, share_out
 from ..tile import host, lanes
-from .depthwise_plan import LINE, UNROLLED, VECTORS, forward_plans, grad_input_plans, grad_weight_plan
+from .depthwise_plan import LINE, UNROLLED, VECTORS, forward_plan, grad_input_plan, grad_weight_plan
 from .depthwise_tile import run_gradient, run_slide
 from .params import conv_output_shape
 
@@ -35,7 +35,7 @@ def forward(x, w, p, bias=None, low=-np.inf, flip=False):
     n, oc, oh, ow = conv_output_shape(x.shape, w.shape, p)
     y = empty((n, oh, ow, oc), x.dtype)
     if y.size:
-        _run(forward_plans(x.shape, w.shape, p, flip, x.dtype, *_machine()), nhwc(x), w, y, bias, low)
+        _run(forward_plan(x.shape, w.shape, p, flip, x.dtype, *_machine()), nhwc(x), w, y, bias, low)
     return nchw(y)
 
 
@@ -44,10 +44,11 @@ def grad_input(gy, w, p, x_shape, flip=False):
     n, c, h, width = x_shape
     gx = empty((n, h, width, c), gy.dtype)
     if gx.size:
-        plans = grad_input_plans(tuple(x_shape), w.shape, gy.shape, p, flip, gy.dtype, *_machine())
-        if sum(plan.outputs for plan in plans) < h * width:
+        plan = grad_input_plan(tuple(x_shape), w.shape, gy.shape, p, flip, gy.dtype, *_machine())
+        if plan is None or plan.outputs < h * width:
             gx[...] = 0
-        _run(plans, nhwc(gy), w, gx)
+        if plan:
+            _run(plan, nhwc(gy), w, gx)
     return nchw(gx)
 
 
@@ -73,18 +74,16 @@ def _pieces(plan):
 
 def _seen(plan, pieces):
     """Room for the table of addresses and for copied pixels of each piece."""
-    pixels = plan.table * int(plan.geometry[0]) + LINE
+    pixels = plan.table * int(plan.geometry[0, 0]) + LINE
     return scratch("tables", (pieces, plan.table), np.int64), scratch("images", (pieces, pixels), np.uint8)
 
 
-def _run(plans, x, w, y, bias=None, low=-np.inf):
-    w = np.ascontiguousarray(w).reshape(-1)
+def _run(plan, x, w, y, bias=None, low=-np.inf):
     start = np.zeros(y.shape[3], y.dtype) if bias is None else np.ascontiguousarray(bias)
-    for plan in plans:
-        panels, pieces = scratch("panels", plan.shape, y.dtype), _pieces(plan)
-        _pack(w, start, plan.order, plan.weights, panels)
-        share_out(_slide, plan.units, plan.units, plan.tile.address, x, plan.zeros, panels, y, low, plan.rows,
-                  *_seen(plan, pieces), plan.geometry, pieces=pieces)
+    panels, pieces = scratch("panels", plan.shape, y.dtype), _pieces(plan)
+    _pack(np.ascontiguousarray(w).reshape(-1), start, plan.order, plan.weights, panels)
+    share_out(_slide, plan.units, plan.units, plan.addresses, x, plan.zeros, panels, y, low, plan.rows,
+              *_seen(plan, pieces), plan.geometry, pieces=pieces)
 
 
 @jit
@@ -97,19 +96,21 @@ def _own(first, units, tables, images):
 
 @jit
 def _pack(w, start, order, sizes, panels):
-    """panels: vectors x (start, then rows, k, columns) x L; the last vector's channels end with the last channel."""
-    OC, Cg, OCg, columns, group, out, into = sizes
-    vectors, _, L = panels.shape
-    for v in range(vectors):
-        for o in range(L):
-            c = min(v * L, OC - L) + o
-            panels[v, 0, o] = start[c]
-            first = c // OCg * group + c % OCg * out
-            for row in range(len(order) // columns):
-                for k in range(Cg):
-                    to = 1 + (row * Cg + k) * columns
-                    for t in range(columns):
-                        panels[v, to + t, o] = w[first + k * into + order[row * columns + t]]
+    """panels: for each Walk vectors x (start, then rows, k, columns) x L; the last one ends with the last channel."""
+    at, first_tap = 0, 0
+    for taps, OC, Cg, OCg, L, columns, group, out, into in sizes:
+        for v in range(-(-OC // L)):
+            for o in range(L):
+                c = min(v * L, OC - L) + o
+                panels[at + o] = start[c]
+                first, to = c // OCg * group + c % OCg * out, at + L + o
+                for row in range(first_tap, first_tap + taps, columns):
+                    for k in range(Cg):
+                        for t in range(row, row + columns):
+                            panels[to] = w[first + k * into + order[t]]
+                            to += L
+            at += (1 + taps * Cg) * L
+        first_tap += taps
 
 
 @jit
@@ -139,32 +140,33 @@ def _addresses(table, x, zeros, image, pitch, c0, c1, n, top, height, left, span
 
 
 @jit
-def _slide(first, last, units, address, x, zeros, w, y, low, rows_at, tables, images, geometry):
-    (pitch, H, W, C, rows, cols, sh, sw, top, left, reach, span, blocks, parts, R, P, L, Cg, OCg, vectors, YH, YW, OC,
-     row0, col0, row_step, col_step) = geometry
+def _slide(first, last, units, addresses, x, zeros, w, y, low, rows_at, tables, images, geometry):
     _, table, image = _own(first, units, tables, images)
-    size, panel, before = x.itemsize, w[0].size, -1
-    yr, yc = row_step * YW * OC, col_step * OC
+    size, before = x.itemsize, -1
     for unit in range(first, last):
-        part, block, n = unit % parts, unit // parts % blocks, unit // parts // blocks
-        i0, i1 = rows * block // blocks, rows * (block + 1) // blocks
-        v0, v1 = vectors * part // parts, vectors * (part + 1) // parts
-        c0, c1 = min(v0 * L, OC - L) // OCg * Cg, min(v1 * L, OC) // OCg * Cg
-        if pitch or unit // parts != before:
-            before = unit // parts
-            _addresses(table, x, zeros, image, pitch, c0, c1, n, i0 * sh + top, (i1 - i0 - 1) * sh + reach, left, span,
-                       H, W, C)
-        for q in range(-(-(i1 - i0) // R)):
-            i = max(i0, min(i0 + q * R, i1 - R))
-            for t in range(-(-cols // P)):
-                j = min(t * P, cols - P)  # the last tile overlaps the one before
-                to = ((n * YH + row0 + i * row_step) * YW + col0 + j * col_step) * OC + v0 * L
-                at = (i - i0) * sh * span + j * sw
-                run_slide(
-                    address, table.ctypes.data + at * 8, rows_at.ctypes.data, sh * span, len(rows_at), v1 - v0,
-                    OC - v0 * L, v0 * L // OCg * Cg, w.ctypes.data + v0 * panel * size, y.ctypes.data + to * size, yr,
-                    yc, low,
-                )
+        for walk in range(len(geometry)):
+            (pitch, H, W, C, rows, cols, sh, sw, top, left, reach, span, blocks, parts, R, P, L, Cg, OCg, vectors, YH,
+             YW, OC, row0, col0, row_step, col_step, panels, panel, row_at, count) = geometry[walk]
+            part, block, n = unit % parts, unit // parts % blocks, unit // parts // blocks
+            i0, i1 = rows * block // blocks, rows * (block + 1) // blocks
+            v0, v1 = vectors * part // parts, vectors * (part + 1) // parts
+            if pitch or len(geometry) > 1 or unit // parts != before:
+                c0, c1 = min(v0 * L, OC - L) // OCg * Cg, min(v1 * L, OC) // OCg * Cg
+                _addresses(table, x, zeros, image, pitch, c0, c1, n, i0 * sh + top, (i1 - i0 - 1) * sh + reach, left,
+                           span, H, W, C)
+                before = unit // parts
+            yr, yc = row_step * YW * OC, col_step * OC
+            weights, steps = w.ctypes.data + (panels + v0 * panel) * size, rows_at.ctypes.data + row_at * 8
+            for q in range(-(-(i1 - i0) // R)):
+                i = max(i0, min(i0 + q * R, i1 - R))
+                for t in range(-(-cols // P)):
+                    j = min(t * P, cols - P)  # the last tile overlaps the one before
+                    to = ((n * YH + row0 + i * row_step) * YW + col0 + j * col_step) * OC + v0 * L
+                    at = (i - i0) * sh * span + j * sw
+                    run_slide(
+                        addresses[walk], table.ctypes.data + at * 8, steps, sh * span, count, v1 - v0, OC - v0 * L,
+                        v0 * L // OCg * Cg, weights, y.ctypes.data + to * size, yr, yc, low,
+                    )
 
 
 # --- weight gradient
@@ -174,15 +176,15 @@ def _run_gradient(plan, x, gy, gw):
     pieces = _pieces(plan)
     totals = scratch("totals", plan.shape, np.float64)
     sums = scratch("sums", (pieces, min(VECTORS, plan.shape[1]) * plan.shape[2] * plan.shape[3]), x.dtype)
-    share_out(_sum_pixels, plan.units, plan.units, plan.tile.address, plan.edge.address, x, plan.zeros, gy, plan.rows,
+    share_out(_sum_pixels, plan.units, plan.units, plan.addresses, x, plan.zeros, gy, plan.rows,
               *_seen(plan, pieces), sums, totals, plan.geometry, pieces=pieces)
     _unpack(totals, gw.reshape(-1), plan.order, plan.weights)
 
 
 @jit
-def _sum_pixels(first, last, units, address, edge, x, zeros, gy, rows_at, tables, images, kept, totals, geometry):
+def _sum_pixels(first, last, units, addresses, x, zeros, gy, rows_at, tables, images, kept, totals, geometry):
     (pitch, H, W, C, rows, cols, sh, sw, top, left, reach, span, blocks, parts, chunks, strips, P, L, Cg, OCg, vectors,
-     OC) = geometry
+     OC) = geometry[0]
     piece, table, image = _own(first, units, tables, images)
     sums, size, tiles, entries = kept[piece], x.itemsize, -(-cols // P), totals.shape[2] * L
     for unit in range(first, last):
@@ -202,7 +204,7 @@ def _sum_pixels(first, last, units, address, edge, x, zeros, gy, rows_at, tables
                     at = (i - i0) * sh * span + t * P * sw
                     given = ((n * rows + i) * cols + t * P) * OC + v0 * L
                     run_gradient(
-                        edge if t == tiles - 1 else address, table.ctypes.data + at * 8, rows_at.ctypes.data,
+                        addresses[1 if t == tiles - 1 else 0], table.ctypes.data + at * 8, rows_at.ctypes.data,
                         len(rows_at), v1 - v0, OC - v0 * L, v0 * L // OCg * Cg, gy.ctypes.data + given * size, OC,
                         sums.ctypes.data, 0.0,
                     )
@@ -223,8 +225,8 @@ def _join(sums, total, count):
 @jit
 def _unpack(totals, gw, order, sizes):
     """gw, OC x Cg x kernel positions, from the totals of all chunks."""
-    OC, Cg, _, columns = sizes
-    chunks, vectors, _, L = totals.shape
+    _, OC, Cg, _, L, columns = sizes[0]
+    chunks, vectors = totals.shape[:2]
     for v in range(vectors):
         first = min(v * L, OC - L)
         for t in range(len(order)):
