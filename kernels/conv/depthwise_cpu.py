@@ -228,12 +228,13 @@ def _unpack(totals, gw, order, sizes):
     _, OC, Cg, _, L, columns = sizes[0]
     chunks, vectors = totals.shape[:2]
     for v in range(vectors):
-        first = min(v * L, OC - L)
-        for t in range(len(order)):
+        first, total = min(v * L, OC - L), totals[0, v].reshape(-1)
+        for chunk in range(1, chunks):
+            part = totals[chunk, v].reshape(-1)
+            for entry in range(len(total)):
+                total[entry] += part[entry]
+        for o in range(L):
             for k in range(Cg):
-                entry = (t // columns * Cg + k) * columns + t % columns
-                for o in range(L):
-                    total = 0.0
-                    for chunk in range(chunks):
-                        total += totals[chunk, v, entry, o]
-                    gw[((first + o) * Cg + k) * len(order) + order[t]] = total
+                to = ((first + o) * Cg + k) * len(order)
+                for t in range(len(order)):
+                    gw[to + order[t]] = total[((t // columns * Cg + k) * columns + t % columns) * L + o]

@@ -21,7 +21,7 @@ LARGE = 1 << 24  # bytes read and written that only push each other out of the c
 UNROLLED = 2048  # multiplications of vectors that a tile may write out
 SCRATCH = 1 << 18  # bytes of copied pixels in work at a time
 TABLE = 2048  # addresses made at a time
-VECTORS, UNITS = 4, 16  # of the weight gradient: vectors summed at a time, pieces of work
+VECTORS, UNITS = 8, 8  # of the weight gradient: vectors summed at a time, pieces of work
 
 
 class Plan(NamedTuple):
