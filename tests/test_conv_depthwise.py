@@ -120,11 +120,11 @@ def test_results_that_go_past_the_cache_are_the_same(monkeypatch):
     x, w, gy, p = problem(CASES["3x3"], "float32")
     wanted = [a.tobytes() for a in passes(depthwise_cpu, x, w, gy, p)]
     monkeypatch.setattr(depthwise_plan, "LARGE", 0)
-    for plans in (depthwise_plan.forward_plans, depthwise_plan.grad_input_plans):
+    for plans in (depthwise_plan.forward_plan, depthwise_plan.grad_input_plan):
         plans.cache_clear()
     assert [a.tobytes() for a in passes(depthwise_cpu, x, w, gy, p)] == wanted
-    depthwise_plan.forward_plans.cache_clear()
-    depthwise_plan.grad_input_plans.cache_clear()
+    depthwise_plan.forward_plan.cache_clear()
+    depthwise_plan.grad_input_plan.cache_clear()
 
 
 def test_long_sums_keep_their_digits():

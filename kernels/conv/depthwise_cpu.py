@@ -6,8 +6,6 @@ loop over the Walks of the stride's phases. The weight gradient adds up a tile i
 the arrays' dtype, and the rest in float64; the shapes alone divide up the pixels, so any number of threads gives the
 same bits.
 """
-import math
-
 import numpy as np
 
 from ..arrays import nchw, nhwc
@@ -16,11 +14,11 @@ from ..jit import jit
 from ..memory import copy
 from ..threads import get_num_threads, scratch, share_out
 from ..tile import host, lanes
-from .depthwise_plan import LINE, UNROLLED, VECTORS, forward_plans, grad_input_plans, grad_weight_plan
+from .depthwise_plan import LINE, UNROLLED, VECTORS, forward_plan, grad_input_plan, grad_weight_plan
 from .depthwise_tile import run_gradient, run_slide
 from .params import conv_output_shape
 
-WORK = 1 << 21  # multiplications for which it pays to wake a thread
+WORK = 1 << 19  # multiplications for which it pays to wake a thread
 TILES = 64  # whose sums are added up in the arrays' dtype before they join those in float64
 
 
@@ -35,21 +33,22 @@ def fits(w_shape, p, dtype):
 def forward(x, w, p, bias=None, low=-np.inf, flip=False):
     """y = max(low, conv(x, w) + bias). x: N x C x H x W, w: OC x C/G x KH x KW, bias: OC -> N x OC x OH x OW."""
     n, oc, oh, ow = conv_output_shape(x.shape, w.shape, p)
-    y = _empty((n, oh, ow, oc), x.dtype)
+    y = empty((n, oh, ow, oc), x.dtype)
     if y.size:
-        _run(forward_plans(x.shape, w.shape, p, flip, x.dtype, *_machine()), nhwc(x), w, y, bias, low)
+        _run(forward_plan(x.shape, w.shape, p, flip, x.dtype, *_machine()), nhwc(x), w, y, bias, low)
     return nchw(y)
 
 
 def grad_input(gy, w, p, x_shape, flip=False):
     """gx of conv(x, w): a walk over gy for each phase of the stride. gy: N x OC x OH x OW -> x_shape."""
     n, c, h, width = x_shape
-    gx = _empty((n, h, width, c), gy.dtype)
+    gx = empty((n, h, width, c), gy.dtype)
     if gx.size:
-        plans = grad_input_plans(tuple(x_shape), w.shape, gy.shape, p, flip, gy.dtype, *_machine())
-        if sum(plan.outputs for plan in plans) < h * width:
+        plan = grad_input_plan(tuple(x_shape), w.shape, gy.shape, p, flip, gy.dtype, *_machine())
+        if plan is None or plan.outputs < h * width:
             gx[...] = 0
-        _run(plans, nhwc(gy), w, gx)
+        if plan:
+            _run(plan, nhwc(gy), w, gx)
     return nchw(gx)
 
 
@@ -65,14 +64,6 @@ def _machine():
     return host(), get_num_threads()
 
 
-def _empty(shape, dtype):
-    """Uninitialised, from the start of a cache line on."""
-    size = math.prod(shape) * dtype.itemsize
-    memory = empty(size + LINE, np.uint8)
-    start = -memory.ctypes.data % LINE
-    return memory[start : start + size].view(dtype).reshape(shape)
-
-
 # --- forward and input gradient
 
 
@@ -81,42 +72,45 @@ def _pieces(plan):
     return max(1, min(get_num_threads(), plan.units, plan.products // WORK))
 
 
-def _seen(plan):
-    """Room for the table of addresses; and the address of room for copied pixels, at the start of a cache line."""
-    pixels = scratch("pixels", plan.table * int(plan.geometry[0]) + LINE, np.uint8)
-    return scratch("table", plan.table, np.int64), pixels.ctypes.data + -pixels.ctypes.data % LINE
+def _seen(plan, pieces):
+    """Room for the table of addresses and for copied pixels of each piece."""
+    pixels = plan.table * int(plan.geometry[0, 0]) + LINE
+    return scratch("tables", (pieces, plan.table), np.int64), scratch("images", (pieces, pixels), np.uint8)
 
 
-def _run(plans, x, w, y, bias=None, low=-np.inf):
-    w = np.ascontiguousarray(w).reshape(-1)
+def _run(plan, x, w, y, bias=None, low=-np.inf):
     start = np.zeros(y.shape[3], y.dtype) if bias is None else np.ascontiguousarray(bias)
-    for plan in plans:
-        panels = scratch("panels", plan.shape, y.dtype)
-        _pack(w, start, plan.order, plan.weights, panels)
+    panels, pieces = scratch("panels", plan.shape, y.dtype), _pieces(plan)
+    _pack(np.ascontiguousarray(w).reshape(-1), start, plan.order, plan.weights, panels)
+    share_out(_slide, plan.units, plan.units, plan.addresses, x, plan.zeros, panels, y, low, plan.rows,
+              *_seen(plan, pieces), plan.geometry, pieces=pieces)
 
-        def piece(first, last, plan=plan, panels=panels):
-            table, image = _seen(plan)
-            _slide(first, last, plan.tile.address, x.reshape(-1), plan.zeros, panels.reshape(-1), y.reshape(-1), low,
-                   plan.rows, table, image, plan.geometry)
 
-        share_out(piece, plan.units, pieces=_pieces(plan))
+@jit
+def _own(first, units, tables, images):
+    """The piece that begins at unit `first`: its number, its table, and an address at a cache line in its image."""
+    piece = -(-first * len(tables) // units)
+    image = images[piece].ctypes.data
+    return piece, tables[piece], image + -image % LINE
 
 
 @jit
 def _pack(w, start, order, sizes, panels):
-    """panels: vectors x (start, then rows, k, columns) x L; the last vector's channels end with the last channel."""
-    OC, Cg, OCg, columns, group, out, into = sizes
-    vectors, _, L = panels.shape
-    for v in range(vectors):
-        for o in range(L):
-            c = min(v * L, OC - L) + o
-            panels[v, 0, o] = start[c]
-            first = c // OCg * group + c % OCg * out
-            for row in range(len(order) // columns):
-                for k in range(Cg):
-                    to = 1 + (row * Cg + k) * columns
-                    for t in range(columns):
-                        panels[v, to + t, o] = w[first + k * into + order[row * columns + t]]
+    """panels: for each Walk vectors x (start, then rows, k, columns) x L; the last one ends with the last channel."""
+    at, first_tap = 0, 0
+    for taps, OC, Cg, OCg, L, columns, group, out, into in sizes:
+        for v in range(-(-OC // L)):
+            for o in range(L):
+                c = min(v * L, OC - L) + o
+                panels[at + o] = start[c]
+                first, to = c // OCg * group + c % OCg * out, at + L + o
+                for row in range(first_tap, first_tap + taps, columns):
+                    for k in range(Cg):
+                        for t in range(row, row + columns):
+                            panels[to] = w[first + k * into + order[t]]
+                            to += L
+            at += (1 + taps * Cg) * L
+        first_tap += taps
 
 
 @jit
@@ -146,54 +140,53 @@ def _addresses(table, x, zeros, image, pitch, c0, c1, n, top, height, left, span
 
 
 @jit
-def _slide(first, last, address, x, zeros, w, y, low, rows_at, table, image, geometry):
-    (pitch, H, W, C, rows, cols, sh, sw, top, left, reach, span, blocks, parts, R, P, L, Cg, OCg, vectors, YH, YW, OC,
-     row0, col0, row_step, col_step) = geometry
-    size, panel, before = x.itemsize, len(w) // vectors, -1
-    yr, yc = row_step * YW * OC, col_step * OC
+def _slide(first, last, units, addresses, x, zeros, w, y, low, rows_at, tables, images, geometry):
+    _, table, image = _own(first, units, tables, images)
+    size, before = x.itemsize, -1
     for unit in range(first, last):
-        part, block, n = unit % parts, unit // parts % blocks, unit // parts // blocks
-        i0, i1 = rows * block // blocks, rows * (block + 1) // blocks
-        v0, v1 = vectors * part // parts, vectors * (part + 1) // parts
-        c0, c1 = min(v0 * L, OC - L) // OCg * Cg, min(v1 * L, OC) // OCg * Cg
-        if pitch or unit // parts != before:
-            before = unit // parts
-            _addresses(table, x, zeros, image, pitch, c0, c1, n, i0 * sh + top, (i1 - i0 - 1) * sh + reach, left, span,
-                       H, W, C)
-        for q in range(-(-(i1 - i0) // R)):
-            i = max(i0, min(i0 + q * R, i1 - R))
-            for t in range(-(-cols // P)):
-                j = min(t * P, cols - P)  # the last tile overlaps the one before
-                to = ((n * YH + row0 + i * row_step) * YW + col0 + j * col_step) * OC + v0 * L
-                at = (i - i0) * sh * span + j * sw
-                run_slide(
-                    address, table.ctypes.data + at * 8, rows_at.ctypes.data, sh * span, len(rows_at), v1 - v0,
-                    OC - v0 * L, v0 * L // OCg * Cg, w.ctypes.data + v0 * panel * size, y.ctypes.data + to * size, yr,
-                    yc, low,
-                )
+        for walk in range(len(geometry)):
+            (pitch, H, W, C, rows, cols, sh, sw, top, left, reach, span, blocks, parts, R, P, L, Cg, OCg, vectors, YH,
+             YW, OC, row0, col0, row_step, col_step, panels, panel, row_at, count) = geometry[walk]
+            part, block, n = unit % parts, unit // parts % blocks, unit // parts // blocks
+            i0, i1 = rows * block // blocks, rows * (block + 1) // blocks
+            v0, v1 = vectors * part // parts, vectors * (part + 1) // parts
+            if pitch or len(geometry) > 1 or unit // parts != before:
+                c0, c1 = min(v0 * L, OC - L) // OCg * Cg, min(v1 * L, OC) // OCg * Cg
+                _addresses(table, x, zeros, image, pitch, c0, c1, n, i0 * sh + top, (i1 - i0 - 1) * sh + reach, left,
+                           span, H, W, C)
+                before = unit // parts
+            yr, yc = row_step * YW * OC, col_step * OC
+            weights, steps = w.ctypes.data + (panels + v0 * panel) * size, rows_at.ctypes.data + row_at * 8
+            for q in range(-(-(i1 - i0) // R)):
+                i = max(i0, min(i0 + q * R, i1 - R))
+                for t in range(-(-cols // P)):
+                    j = min(t * P, cols - P)  # the last tile overlaps the one before
+                    to = ((n * YH + row0 + i * row_step) * YW + col0 + j * col_step) * OC + v0 * L
+                    at = (i - i0) * sh * span + j * sw
+                    run_slide(
+                        addresses[walk], table.ctypes.data + at * 8, steps, sh * span, count, v1 - v0, OC - v0 * L,
+                        v0 * L // OCg * Cg, weights, y.ctypes.data + to * size, yr, yc, low,
+                    )
 
 
 # --- weight gradient
 
 
 def _run_gradient(plan, x, gy, gw):
+    pieces = _pieces(plan)
     totals = scratch("totals", plan.shape, np.float64)
-
-    def piece(first, last):
-        table, image = _seen(plan)
-        sums = scratch("sums", min(VECTORS, plan.shape[1]) * plan.shape[2] * plan.shape[3], x.dtype)
-        _sum_pixels(first, last, plan.tile.address, plan.edge.address, x.reshape(-1), plan.zeros, gy.reshape(-1),
-                    plan.rows, table, image, sums, totals, plan.geometry)
-
-    share_out(piece, plan.units, pieces=_pieces(plan))
+    sums = scratch("sums", (pieces, min(VECTORS, plan.shape[1]) * plan.shape[2] * plan.shape[3]), x.dtype)
+    share_out(_sum_pixels, plan.units, plan.units, plan.addresses, x, plan.zeros, gy, plan.rows,
+              *_seen(plan, pieces), sums, totals, plan.geometry, pieces=pieces)
     _unpack(totals, gw.reshape(-1), plan.order, plan.weights)
 
 
 @jit
-def _sum_pixels(first, last, address, edge, x, zeros, gy, rows_at, table, image, sums, totals, geometry):
+def _sum_pixels(first, last, units, addresses, x, zeros, gy, rows_at, tables, images, kept, totals, geometry):
     (pitch, H, W, C, rows, cols, sh, sw, top, left, reach, span, blocks, parts, chunks, strips, P, L, Cg, OCg, vectors,
-     OC) = geometry
-    size, tiles, entries = x.itemsize, -(-cols // P), totals.shape[2] * L
+     OC) = geometry[0]
+    piece, table, image = _own(first, units, tables, images)
+    sums, size, tiles, entries = kept[piece], x.itemsize, -(-cols // P), totals.shape[2] * L
     for unit in range(first, last):
         part, chunk = unit % parts, unit // parts
         v0, v1 = vectors * part // parts, vectors * (part + 1) // parts
@@ -211,7 +204,7 @@ def _sum_pixels(first, last, address, edge, x, zeros, gy, rows_at, table, image,
                     at = (i - i0) * sh * span + t * P * sw
                     given = ((n * rows + i) * cols + t * P) * OC + v0 * L
                     run_gradient(
-                        edge if t == tiles - 1 else address, table.ctypes.data + at * 8, rows_at.ctypes.data,
+                        addresses[1 if t == tiles - 1 else 0], table.ctypes.data + at * 8, rows_at.ctypes.data,
                         len(rows_at), v1 - v0, OC - v0 * L, v0 * L // OCg * Cg, gy.ctypes.data + given * size, OC,
                         sums.ctypes.data, 0.0,
                     )
@@ -232,15 +225,16 @@ def _join(sums, total, count):
 @jit
 def _unpack(totals, gw, order, sizes):
     """gw, OC x Cg x kernel positions, from the totals of all chunks."""
-    OC, Cg, _, columns = sizes
-    chunks, vectors, _, L = totals.shape
+    _, OC, Cg, _, L, columns = sizes[0]
+    chunks, vectors = totals.shape[:2]
     for v in range(vectors):
-        first = min(v * L, OC - L)
-        for t in range(len(order)):
+        first, total = min(v * L, OC - L), totals[0, v].reshape(-1)
+        for chunk in range(1, chunks):
+            part = totals[chunk, v].reshape(-1)
+            for entry in range(len(total)):
+                total[entry] += part[entry]
+        for o in range(L):
             for k in range(Cg):
-                entry = (t // columns * Cg + k) * columns + t % columns
-                for o in range(L):
-                    total = 0.0
-                    for chunk in range(chunks):
-                        total += totals[chunk, v, entry, o]
-                    gw[((first + o) * Cg + k) * len(order) + order[t]] = total
+                to = ((first + o) * Cg + k) * len(order)
+                for t in range(len(order)):
+                    gw[to + order[t]] = total[((t // columns * Cg + k) * columns + t % columns) * L + o]
