@@ -135,9 +135,7 @@ class Sequential(_List):
             self._add(name, module)
 
     def forward(self, x):
-        for module in self._modules.values():
-            x = module(x)
-        return x
+        return in_turn(x, *self._modules.values())
 
     def __getitem__(self, index):
         if isinstance(index, slice):
