@@ -8,7 +8,9 @@ from math import gcd
 
 import numpy as np
 
-from .buffers import empty_like
+from .buffers import empty, empty_like
+from .rows import LARGE as LARGE_ROWS
+from .rows import matrices, memory_order
 from .threads import share_out
 
 LARGE = 1 << 19  # elements from which it pays to wake another thread
@@ -37,11 +39,16 @@ def apply(ufunc, *operands):
 
 
 def _apply_along_rows(ufunc, x, b):
-    """ufunc(x, b); where b is one row, broadcast to all rows of x in memory (a bias), many rows count as one."""
-    order = sorted(range(x.ndim), key=lambda i: -x.strides[i])
-    row = b.transpose(order) if b.shape == x.shape else b
-    if row is b or b.dtype != x.dtype or x.dtype.kind != "f" or any(row.strides[:-1]) or not row.strides[-1]:
+    """ufunc(x, b); where b is one row, broadcast to all rows of x in memory (a bias), many rows count as one.
+
+    And where only rows are without gaps, as in some channels of a channels-last array, row by row.
+    """
+    if b.shape != x.shape or b.dtype != x.dtype or x.dtype.kind != "f":
         return ufunc(x, b)
+    order = memory_order(x)
+    row = b.transpose(order)
+    if any(row.strides[:-1]) or not row.strides[-1]:
+        return _apply_row_by_row(ufunc, order, x, b)
     (run,) = flat(x) or (None,)
     c = row.shape[-1]
     if run is None or 2 * c > WIDTH:
@@ -56,6 +63,21 @@ def _apply_along_rows(ufunc, x, b):
 
     share_out(piece, len(wide), pieces=None if x.size >= LARGE else 1)
     return y
+
+
+def _apply_row_by_row(ufunc, order, x, b):
+    """ufunc(x, b) on all threads where both are whole rows in this order; NumPy's own else."""
+    parts = matrices(order, x, b)
+    if parts is None or x.size < LARGE_ROWS:
+        return ufunc(x, b)
+    y = empty([x.shape[i] for i in order], x.dtype)
+    out = y.reshape(parts[0].shape)
+
+    def piece(first, last):
+        ufunc(*(part[first:last] for part in parts), out=out[first:last])
+
+    share_out(piece, len(out))
+    return y.transpose(np.argsort(order))
 
 
 def rectify(x):

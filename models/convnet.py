@@ -22,8 +22,8 @@ class ConvNet(nn.Module):
         self.linear_1 = nn.Linear(7 * 7 * 8, num_classes)
 
     def forward(self, x):
-        x = self.pool_1(self.relu(self.conv_1(x)))
-        x = self.pool_2(self.relu(self.conv_2(x)))
+        x = nn.in_turn(x, self.conv_1, self.relu, self.pool_1)
+        x = nn.in_turn(x, self.conv_2, self.relu, self.pool_2)
         return self.linear_1(self.flatten(x))
 
 

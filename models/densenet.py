@@ -32,8 +32,7 @@ class DenseLayer(nn.Module):
         self.dropout = nn.Dropout(drop_rate) if drop_rate else None
 
     def forward(self, x):
-        x = self.conv1(self.relu1(self.norm1(x)))
-        x = self.conv2(self.relu2(self.norm2(x)))
+        x = nn.in_turn(x, self.norm1, self.relu1, self.conv1, self.norm2, self.relu2, self.conv2)
         return x if self.dropout is None else self.dropout(x)
 
 

@@ -20,8 +20,7 @@ class BasicConv2d(nn.Module):
         self.relu = nn.ReLU()
 
     def forward(self, x):
-        x = self.conv(x)
-        return self.relu(x if self.bn is None else self.bn(x))
+        return nn.in_turn(x, self.conv, *(() if self.bn is None else (self.bn,)), self.relu)
 
 
 class Conv(NamedTuple):

@@ -34,9 +34,9 @@ class Block(nn.Module):
         self.relu = nn.ReLU()
 
     def forward(self, x):
-        y = self.relu_1(self.conv_1_bn(self.conv_1(x)))
-        y = self.conv_2_bn(self.conv_2(y))
-        return self.relu(y + (self.conv_shortcut_bn(self.conv_shortcut(x)) if self.resize else x))
+        y = nn.in_turn(x, self.conv_1, self.conv_1_bn, self.relu_1)
+        shortcut = self.conv_shortcut_bn(self.conv_shortcut(x)) if self.resize else x
+        return nn.in_turn(y, self.conv_2, self.conv_2_bn, self.relu, plus=shortcut)
 
 
 def residual_identity(num_classes=10, in_channels=1, maps=(4, 4)):

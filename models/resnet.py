@@ -42,7 +42,7 @@ def projection(in_channels, out_channels, stride):
 class Residual(nn.Module):
     """relu(branch(x) + shortcut(x)), eq. 1 and 2: N x in_channels x H x W -> N x out_channels x OH x OW.
 
-    Subclasses have `branch`, and call `join` when they have made its layers.
+    Subclasses have `branch`, the layers of what is added to the shortcut, and call `join` when they have made them.
     """
 
     def join(self, in_channels, out_channels, stride, shortcut):
@@ -55,10 +55,9 @@ class Residual(nn.Module):
         self.downsample = make(in_channels, out_channels, stride) if make else None
 
     def forward(self, x):
-        y = self.branch(x)
-        if self.shortcut != "none":
-            y = y + (x if self.downsample is None else self.downsample(x))
-        return self.relu(y)
+        if self.shortcut == "none":
+            return nn.in_turn(x, *self.branch, self.relu)
+        return nn.in_turn(x, *self.branch, self.relu, plus=x if self.downsample is None else self.downsample(x))
 
 
 class BasicBlock(Residual):
@@ -75,9 +74,10 @@ class BasicBlock(Residual):
         self.bn2 = nn.BatchNorm2d(width)
         self.join(in_channels, width, stride, shortcut)
 
-    def branch(self, x):
-        """What is added to the shortcut."""
-        return self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
+    @property
+    def branch(self):
+        """The layers of what is added to the shortcut."""
+        return self.conv1, self.bn1, self.relu1, self.conv2, self.bn2
 
 
 class Bottleneck(Residual):
@@ -97,11 +97,10 @@ class Bottleneck(Residual):
         self.bn3 = nn.BatchNorm2d(4 * width)
         self.join(in_channels, 4 * width, stride, shortcut)
 
-    def branch(self, x):
-        """What is added to the shortcut."""
-        x = self.relu1(self.bn1(self.conv1(x)))
-        x = self.relu2(self.bn2(self.conv2(x)))
-        return self.bn3(self.conv3(x))
+    @property
+    def branch(self):
+        """The layers of what is added to the shortcut."""
+        return self.conv1, self.bn1, self.relu1, self.conv2, self.bn2, self.relu2, self.conv3, self.bn3
 
 
 BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}

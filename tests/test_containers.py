@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import nn
+from minigrad import gradsuite, nn
 
 
 def names(container):
@@ -237,3 +237,64 @@ def test_display_of_a_parameter_list():
   (1): Parameter containing: [float64 of size 1]
 )"""
     assert repr(nn.ParameterList()) == "ParameterList()"
+
+
+# --- in_turn
+
+
+def norm_net():
+    """A residual branch: what is fused in it, and what is not."""
+    mg.manual_seed(0)
+    return [nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 3, 1), nn.BatchNorm2d(3), nn.ReLU()]
+
+
+def one_by_one(x, *modules, plus=None):
+    for i, module in enumerate(modules):
+        x = module(x + plus if plus is not None and i == len(modules) - 1 else x)
+    return x
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("added", [True, False])
+def test_in_turn_equals_calling_one_after_the_other(added, training):
+    results = []
+    for run in (nn.in_turn, one_by_one):
+        modules = [m.train(training) for m in norm_net()]
+        x = mg.tensor(np.random.default_rng(0).normal(size=(2, 3, 5, 4)).astype("float32"), requires_grad=True)
+        y = run(x, *modules, plus=x * 2.0 if added else None)
+        (y * y).sum().backward()
+        results.append([y, x.grad, *(p.grad for m in modules for p in m.parameters()), modules[3].running_mean])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours.detach().numpy(), theirs.detach().numpy(), rtol=1e-4, atol=1e-5)
+    assert results[0][0].tolist() == results[1][0].tolist()
+
+
+def test_in_turn_takes_fewer_operations_unless_a_hook_looks():
+    def functions(*modules, plus=None):
+        found = gradsuite.functions_in(nn.in_turn(mg.randn(2, 3, 4, 4, requires_grad=True), *modules, plus=plus))
+        return found & {"ReLU", "Add"}
+
+    conv, relu, _, norm, last = norm_net()
+    plus = mg.randn(2, 3, 4, 4)
+    assert functions(conv, relu) == functions(norm, last) == functions(norm, last, plus=plus) == set()
+    assert functions(nn.Conv2d(3, 3, 1), relu, plus=plus) == {"ReLU", "Add"}
+    assert functions(norm, nn.ReLU6()) == set() and functions(nn.Tanh(), relu) == {"ReLU"}
+    seen = []
+    for register in (norm.register_forward_hook, last.register_forward_pre_hook, last.register_forward_hook):
+        handle = register(lambda *about: seen.append(about[-1]))
+        assert functions(norm, last) == {"ReLU"} and functions(norm, last, plus=plus) == {"ReLU", "Add"}
+        handle.remove()
+    assert len(seen) == 6 and seen[0].detach().numpy().min() < 0
+    norm.register_forward_pre_hook(lambda *about: seen.append(about[-1]))
+    assert functions(norm, last) == set() and len(seen) == 7
+
+
+def test_sequential_and_subclasses_of_what_in_turn_knows():
+    class Doubled(nn.BatchNorm2d):
+        def forward(self, x):
+            return super().forward(x) * 2.0
+
+    x = mg.randn(2, 3, 4, 4)
+    fused, doubled = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU())(x), nn.Sequential(Doubled(3), nn.ReLU())(x)
+    assert fused._fn.name == "Normalize" and doubled._fn.name == "ReLU" and fused.detach().numpy().min() == 0
+    np.testing.assert_array_equal(2 * fused.detach().numpy(), doubled.detach().numpy())

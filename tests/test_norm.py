@@ -22,12 +22,13 @@ def leaves(*shapes):
 # --- the calculus
 
 
-def composed(x, w, b, view, dims, column, eps=1e-5):
+def composed(x, w, b, view, dims, column, after=lambda y, x: y, eps=1e-5):
     """Normalisation composed of elementary operations: slow, with gradients of any order by construction."""
     g = x.reshape(view)
     centred = g - g.mean(dims, keepdim=True)
     var = (centred * centred).mean(dims, keepdim=True)
-    return (centred * (var + eps) ** -0.5).reshape(x.shape) * w.reshape(column) + b.reshape(column)
+    y = (centred * (var + eps) ** -0.5).reshape(x.shape) * w.reshape(column) + b.reshape(column)
+    return after(y, x)
 
 
 KINDS = {
@@ -37,6 +38,14 @@ KINDS = {
     ),
     "batch, N x C": (
         (5, 3), (3,), lambda x, w, b: mg.batch_norm(x, None, None, w, b, training=True), ((5, 3), (0,), (1, 3)),
+    ),
+    "batch, then ReLU": (
+        (3, 2, 2, 2), (2,), lambda x, w, b: mg.batch_norm(x, None, None, w, b, training=True, relu=True),
+        ((3, 2, 2, 2), (0, 2, 3), (1, 2, 1, 1), lambda y, x: mg.relu(y)),
+    ),
+    "batch, an addition, ReLU": (
+        (3, 2, 2), (2,), lambda x, w, b: mg.batch_norm(x, None, None, w, b, training=True, relu=True, plus=x * x),
+        ((3, 2, 2), (0, 2), (1, 2, 1), lambda y, x: mg.relu(y + x * x)),
     ),
     "layer": ((3, 4), (4,), lambda x, w, b: mg.layer_norm(x, 4, w, b), ((3, 4), (1,), (4,))),
     "layer, images": (
@@ -52,9 +61,9 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_derivatives_of_every_order_are_those_of_the_composition(kind):
     """Up to the third: each is the gradient of a random projection of all gradients before."""
-    x_shape, w_shape, function, (view, dims, column) = KINDS[kind]
+    x_shape, w_shape, function, composition = KINDS[kind]
     results = []
-    for f in (function, lambda *xwb: composed(*xwb, view, dims, column)):
+    for f in (function, lambda *xwb: composed(*xwb, *composition)):
         inputs = leaves(x_shape, w_shape, w_shape)
         value = f(*inputs)
         found = [value]

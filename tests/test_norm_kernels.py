@@ -49,13 +49,14 @@ def gaps(a):
     return np.repeat(a, 2, -1)[..., ::2]
 
 
-def passes(module, x, gy, w, b, p, eps=1e-5):
-    """Everything a row computes for one x."""
+def passes(module, x, gy, w, b, p, eps=1e-5, relu=False, plus=None):
+    """Everything a row computes for one x. relu: a ReLU comes after it, and backward looks at b."""
     mean, var = module.statistics(x, p)
     rstd = (var + eps) ** -0.5
-    y = module.forward(x, mean, rstd, w, b, p)
-    groups, affine = module.grad_sums(gy, x, mean, rstd, w, p)
-    return mean, var, y, groups, affine, module.grad_input(gy, x, mean, rstd, w, groups, p)
+    y = module.forward(x, mean, rstd, w, b, p, relu, plus)
+    b = b if relu else None
+    groups, affine = module.grad_sums(gy, x, mean, rstd, w, b, p)
+    return mean, var, y, groups, affine, module.grad_input(gy, x, mean, rstd, w, b, groups, p)
 
 
 def assert_same(actual, wanted, tolerance):
@@ -64,11 +65,11 @@ def assert_same(actual, wanted, tolerance):
     np.testing.assert_allclose(actual, wanted, rtol=tolerance, atol=tolerance)
 
 
-def compare(row, x, gy, p, layout=np.array, affine=True):
+def compare(row, x, gy, p, layout=np.array, affine=True, relu=False, plus=None):
     w, b = (random(*p.affine, seed=s, dtype=x.dtype) if affine else None for s in (2, 3))
-    before = x.copy()
-    results = passes(norm.lookup(row[1], row[0]), layout(x), layout(gy), w, b, p)
-    for actual, wanted in zip(results, passes(reference, x, gy, w, b, p), strict=True):
+    before, module = x.copy(), norm.lookup(row[1], row[0])
+    results = passes(module, layout(x), layout(gy), w, b, p, 1e-5, relu, None if plus is None else layout(plus))
+    for actual, wanted in zip(results, passes(reference, x, gy, w, b, p, 1e-5, relu, plus), strict=True):
         assert_same(actual, wanted, TOLERANCE[str(x.dtype)])
     assert all(a.transpose(p.order).flags.c_contiguous for a in (results[2], results[5]))
     np.testing.assert_array_equal(x, before)
@@ -98,6 +99,44 @@ def test_other_numbers_of_dimensions(row, case, dtype):
         compare(row, x, gy, groups(shape), layout)
 
 
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("case", GROUPS)
+@pytest.mark.parametrize("row", ROWS)
+def test_an_addition_and_a_relu_in_the_same_pass(row, case, dtype):
+    shape, groups = GROUPS[case]
+    x, gy, plus = (random(*shape, seed=s, dtype=dtype) for s in range(3))
+    for layout in LAYOUTS:
+        compare(row, x, gy, groups(shape), layout, relu=True)
+        compare(row, x, gy, groups(shape), layout, plus=plus)
+        compare(row, x, gy, groups(shape), layout, relu=True, plus=plus)
+
+
+def test_a_relu_in_the_same_pass_gives_the_bits_of_one_after_it():
+    """Many numbers, some of them 0 or NaN after the normalisation, and gradients that are not finite where it is 0."""
+    shape = (4, 24, 9, 8)
+    x, gy, plus = (random(*shape, seed=s, dtype="float32") for s in range(3))
+    p = norm.batch_groups(shape)
+    w, b = random(24, seed=3, dtype="float32"), random(24, seed=4, dtype="float32")
+    w[5] = b[5] = 0
+    x[0, 7, 3, 3] = np.nan
+    gy[:, 5] = np.inf
+    mean, var = fused_cpu.statistics(x, p)
+    rstd = (var + 1e-5) ** -0.5
+    apart, together = (fused_cpu.forward(x, mean, rstd, w, b, p, relu) for relu in (False, True))
+    assert np.maximum(apart, 0).tobytes() == together.tobytes() and np.isnan(together[:, 7]).all()
+    added = fused_cpu.forward(x, mean, rstd, w, b, p, True, plus)
+    assert np.maximum(apart + plus, 0).tobytes() == added.tobytes()
+    gated = np.where(apart <= 0, np.float32(0), gy)
+    sums = [fused_cpu.grad_sums(*g, p) for g in ((gated, x, mean, rstd, w, None), (gy, x, mean, rstd, w, b))]
+    np.testing.assert_array_equal(sums[0][0], sums[1][0])
+    np.testing.assert_array_equal(sums[0][1], sums[1][1])
+    assert np.isfinite(sums[1][1][:, 0, 5]).all()
+    apart, together = (
+        fused_cpu.grad_input(*g, sums[0][0], p) for g in ((gated, x, mean, rstd, w, None), (gy, x, mean, rstd, w, b))
+    )
+    np.testing.assert_allclose(together, apart, rtol=2e-6, atol=2e-7)  # the order of two additions is the compiler's
+
+
 @pytest.mark.parametrize("row", ROWS)
 def test_one_group_computed_by_hand(row):
     x = np.array([[1.0], [3.0], [8.0]])
@@ -123,7 +162,7 @@ def test_a_large_mean_costs_no_digits(row, case, dtype, large, tolerance):
     xhat = (exact - mean) * rstd
     gx = rstd * (rest - rest.mean(p.dims, keepdims=True) - xhat * (rest * xhat).mean(p.dims, keepdims=True))
     ours = passes(norm.lookup(row[1], row[0]), x, gy.astype(dtype), None, None, p)
-    affine = reference.grad_sums(gy, xhat.astype(np.float64).reshape(shape), 0.0, 1.0, None, p)[1]
+    affine = reference.grad_sums(gy, xhat.astype(np.float64).reshape(shape), 0.0, 1.0, None, None, p)[1]
     shared = x.size / affine[0].size  # how many elements each of these sums takes together
     exact = (mean, var, xhat.reshape(shape), affine / shared, gx.reshape(shape))
     for actual, wanted in zip((*ours[:3], ours[4] / shared, ours[5]), exact, strict=True):

@@ -5,11 +5,13 @@ elements of each group are shifted and scaled to mean 0 and variance 1, and y = 
 per channel (layer norm: per normalised element). A row is a module with these array functions; w and b may be None:
 
     statistics(x, p)                     -> mean, var      of each group, float64, shape p.stats; var is biased
-    forward(x, mean, rstd, w, b, p)      -> y              (x - mean) rstd w + b
-    grad_sums(gy, x, mean, rstd, w, p)   -> groups, affine: (sum of gy w, of gy w xhat) over each group, 2 x p.stats,
-                                            and (gb, gw) = (sum of gy, of gy xhat) over all that share a weight,
-                                            2 x p.affine; both float64
-    grad_input(gy, x, mean, rstd, w, groups, p) -> gx
+    forward(x, mean, rstd, w, b, p, relu=False, plus=None)
+                                         -> y              (x - mean) rstd w + b + plus, with relu the positive part
+    grad_sums(gy, x, mean, rstd, w, b, p) -> groups, affine: (sum of u w, of u w xhat) over each group, 2 x p.stats,
+                                            and (gb, gw) = (sum of u, of u xhat) over all that share a weight,
+                                            2 x p.affine; both float64. u is gy; where b is given there is a ReLU
+                                            after xhat w + b, and u is what it lets through
+    grad_input(gy, x, mean, rstd, w, b, groups, p) -> gx
 
 and, for local response normalisation across channels with its `LRNParams` q (s = k + alpha W(x^2), see params.py):
 

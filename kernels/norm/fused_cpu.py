@@ -12,8 +12,9 @@ while it is in the cache, joined to those of the blocks before. Nothing cancels,
 import numpy as np
 
 from ..buffers import empty
+from ..elementwise import gate, rectify
 from ..jit import jit
-from ..threads import share_out
+from ..threads import scratch, share_out
 from .lrn_cpu import lrn_forward, lrn_grad_input, window_sum
 
 __all__ = ["forward", "grad_input", "grad_sums", "lrn_forward", "lrn_grad_input", "statistics", "window_sum"]
@@ -24,78 +25,89 @@ BLOCK = 32  # rows whose statistics are taken together
 def statistics(x, p):
     """The mean and the biased variance of each group, float64, shape p.stats. x: p.shape, any strides."""
     B, M, K, J = p.blocks
-    mean, var = np.zeros((B, K, 1)), np.zeros((B, K, 1))
+    mean, var = np.zeros((B, K)), np.zeros((B, K))
     if x.size and M == 1:
         _row_statistics(in_order(x, p).reshape(B * K, J), mean.reshape(-1), var.reshape(-1))
     elif x.size:
         S = segments(M)
-        means, squares = np.zeros((B, S, K, J)), np.zeros((B, S, K, J))
-        flat = means.reshape(B * S, K * J), squares.reshape(B * S, K * J)
-        share_out(_column_statistics, B * S, in_order(x, p).reshape(B * S, M // S, K * J), *flat)
-        mean = means.mean(1, keepdims=True)
-        squares = (squares + M // S * (means - mean) ** 2).sum(1)
-        means = mean[:, 0]
-        mean = means.mean(2, keepdims=True)
-        var = (squares + M * (means - mean) ** 2).sum(2) / (M * J)
+        means, squares = scratch("norm statistics", (2, B * S, K * J), np.float64)
+        share_out(_column_statistics, B * S, in_order(x, p).reshape(B * S, M // S, K * J), means, squares)
+        _join_statistics(means.reshape(B, S, -1), squares.reshape(B, S, -1), M // S, J, mean, var)
     return mean.reshape(p.stats), var.reshape(p.stats)
 
 
-def forward(x, mean, rstd, w, b, p):
-    """y = (x - mean) rstd w + b. mean, rstd: p.stats; w, b: the weight's shape or None -> y, p.shape."""
+def forward(x, mean, rstd, w, b, p, relu=False, plus=None):
+    """y = (x - mean) rstd w + b. mean, rstd: p.stats; w, b: the weight's shape or None -> y, p.shape.
+
+    plus: something of x's shape to add to y. relu: max(y, 0) in place of y.
+    """
     B, M, K, J = p.blocks
     y = empty(p.blocks, x.dtype)
-    mean, rstd, w = mean.reshape(B, K, 1), rstd.reshape(B, K, 1), weights(w, 1.0, p)
-    b = weights(b, 0.0, p)
     if x.size and M == 1:
+        vectors = weights(w, 1.0, p).astype(x.dtype), weights(b, 0.0, p).astype(x.dtype)
         arrays = in_order(x, p).reshape(B * K, J), y.reshape(B * K, J)
-        _row_forward(*arrays, mean.reshape(-1), rstd.reshape(-1), w.astype(x.dtype), b.astype(x.dtype))
-    elif x.size:
-        shift = mean.astype(x.dtype)
-        factor = rstd * w
-        offset = b + (shift - mean) * factor
-        arrays = in_order(x, p).reshape(B, M, K * J), y.reshape(B, M, K * J)
-        share_out(_column_forward, B * M, *arrays, *columns(p, x.dtype, shift, factor, offset))
+        _row_forward(*arrays, mean.reshape(-1), rstd.reshape(-1), *vectors)
+        y = as_logical(y, p)
+        if plus is not None:
+            y += plus
+        return rectify(y) if relu else y
+    if x.size:
+        loop = _column_forward if plus is None else _column_forward_plus
+        arrays = [in_order(a, p).reshape(B, M, K * J) for a in (x, plus) if a is not None]
+        share_out(loop, B * M, *arrays, y.reshape(B, M, K * J), *_affine(x, mean, rstd, w, b, p), relu)
     return as_logical(y, p)
 
 
-def grad_sums(gy, x, mean, rstd, w, p):
-    """The sums of gy w and gy w xhat over each group (2 x p.stats), of gy and gy xhat over all that share a weight."""
+def grad_sums(gy, x, mean, rstd, w, b, p):
+    """The sums of u w and u w xhat over each group (2 x p.stats), of u and u xhat over all that share a weight.
+
+    u: gy; where b is given, what a ReLU after xhat w + b lets through of it.
+    """
     B, M, K, J = p.blocks
     groups, affine = np.zeros((2, B, K)), np.zeros((2, K, J))
-    mean, rstd, w = mean.reshape(B, K, 1), rstd.reshape(B, K, 1), weights(w, 1.0, p)
     if x.size and M == 1:
+        gy = gy if b is None else gate(gy, forward(x, mean, rstd, w, b, p))
         arrays = in_order(gy, p).reshape(B * K, J), in_order(x, p).reshape(B * K, J)
-        vectors = mean.reshape(-1), rstd.reshape(-1), w.astype(x.dtype)
+        vectors = mean.reshape(-1), rstd.reshape(-1), weights(w, 1.0, p).astype(x.dtype)
         _row_sums(*arrays, *vectors, groups.reshape(2, -1), affine)
     elif x.size:
-        shift = mean.astype(x.dtype)
         S = segments(M)
-        sums = np.zeros((2, B * S, K * J))
+        sums, products = scratch("norm sums", (2, B * S, K * J), np.float64)
         arrays = (in_order(a, p).reshape(B * S, M // S, K * J) for a in (gy, x))
-        share_out(_column_sums, B * S, *arrays, *columns(p, x.dtype, shift), sums[0], sums[1])
-        sums = sums.reshape(2, B, S, K, J).sum(2)
-        sums[1] = (sums[1] + sums[0] * (shift - mean)) * rstd
-        groups, affine = (sums * w).sum(3), sums.sum(1)
+        shift, *line = _affine(x, mean, rstd, w, b, p)
+        share_out(_column_sums, B * S, *arrays, shift, *line, b is not None, sums, products)
+        rest = shift - mean.reshape(B, K).repeat(J, 1), rstd.reshape(B, K)
+        _join_sums(sums.reshape(B, S, -1), products.reshape(B, S, -1), *rest, weights(w, 1.0, p), groups, affine)
     return groups.reshape(2, *p.stats), from_weights(affine, p)
 
 
-def grad_input(gy, x, mean, rstd, w, groups, p):
-    """gx = rstd (u - mean(u) - xhat mean(u xhat)), u = gy w. groups: the sums of u and u xhat, 2 x p.stats."""
+def grad_input(gy, x, mean, rstd, w, b, groups, p):
+    """gx = rstd (u w - mean(u w) - xhat mean(u w xhat)). groups: the sums of u w and u w xhat, 2 x p.stats."""
     B, M, K, J = p.blocks
     gx = empty(p.blocks, x.dtype)
-    mean, rstd, w = mean.reshape(B, K, 1), rstd.reshape(B, K, 1), weights(w, 1.0, p)
-    mean_u, mean_uxhat = groups.reshape(2, B, K, 1) / max(M * J, 1)
+    mean, rstd = mean.reshape(B, K), rstd.reshape(B, K)
+    mean_u, mean_uxhat = groups.reshape(2, B, K) / max(M * J, 1)
     shift = mean.astype(x.dtype)
     slope = -rstd * rstd * mean_uxhat
-    offset = slope * (shift - mean) - rstd * mean_u
+    rest = slope * (shift - mean) - rstd * mean_u
     if x.size and M == 1:
+        gy = gy if b is None else gate(gy, forward(x, mean, rstd, w, b, p))
         arrays = in_order(gy, p).reshape(B * K, J), in_order(x, p).reshape(B * K, J), gx.reshape(B * K, J)
-        vectors = (v.astype(x.dtype).reshape(-1) for v in (shift, rstd, slope, offset))
-        _row_grad_input(*arrays, *vectors, w.astype(x.dtype))
+        vectors = (v.astype(x.dtype).reshape(-1) for v in (shift, rstd, slope, rest))
+        _row_grad_input(*arrays, *vectors, weights(w, 1.0, p).astype(x.dtype))
     elif x.size:
         arrays = (a.reshape(B, M, K * J) for a in (in_order(gy, p), in_order(x, p), gx))
-        share_out(_column_grad_input, B * M, *arrays, *columns(p, x.dtype, shift, rstd * w, slope, offset))
+        line, vectors = _affine(x, mean, rstd, w, b, p), (v.astype(x.dtype).repeat(J, 1) for v in (slope, rest))
+        share_out(_column_grad_input, B * M, *arrays, *line, b is not None, *vectors)
     return as_logical(gx, p)
+
+
+def _affine(x, mean, rstd, w, b, p):
+    """shift, factor, offset of each column, B x K J: y = (x - shift) factor + offset."""
+    B, _, K, J = p.blocks
+    vectors = np.empty((3, B, K * J), x.dtype)
+    _column_vectors(mean.reshape(B, K), rstd.reshape(B, K), weights(w, 1.0, p), weights(b, 0.0, p), *vectors)
+    return vectors
 
 
 def segments(M):
@@ -113,19 +125,7 @@ def in_order(x, p):
 
 def as_logical(y, p):
     """B x M x K x J -> the view of the same memory in x's shape."""
-    return y.reshape([p.shape[i] for i in p.order]).transpose(np.argsort(p.order))
-
-
-def columns(p, dtype, *values):
-    """Values for each group or column, B x K x 1 or B x K x J, as contiguous B x (K J)."""
-    B, _, K, J = p.blocks
-    return [np.ascontiguousarray(np.broadcast_to(v, (B, K, J)), dtype).reshape(B, K * J) for v in values]
-
-
-def affine_order(p):
-    """How a weight's axes are put into the order in which x stores them."""
-    first = len(p.shape) - len(p.affine)
-    return [i - first for i in p.order if i >= first]
+    return y.reshape([p.shape[i] for i in p.order]).transpose(p.inverse)
 
 
 def weights(w, default, p):
@@ -133,26 +133,32 @@ def weights(w, default, p):
     K, J = p.blocks[2:]
     if w is None:
         return np.full((K, J), default)
-    return np.ascontiguousarray(w.reshape(p.affine).transpose(affine_order(p)), np.float64).reshape(K, J)
+    if J > 1:
+        w = w.reshape(p.affine).transpose(p.affine_order)
+    return np.ascontiguousarray(w, np.float64).reshape(K, J)
 
 
 def from_weights(v, p):
     """2 x K x J -> 2 x p.affine."""
-    order = affine_order(p)
-    stored = v.reshape(2, *(p.affine[i] for i in order))
-    return stored.transpose(0, *(1 + i for i in np.argsort(order)))
+    if p.blocks[3] == 1:
+        return v.reshape(2, *p.affine)
+    stored = v.reshape(2, *(p.affine[i] for i in p.affine_order))
+    return stored.transpose(0, *(1 + i for i in np.argsort(p.affine_order)))
 
 
-# --- loops down columns; x, y, gy, gx: B x M x C, the others B x C
+# --- loops down columns; x, y, gy, gx: B x M x C, the others B x C. With relu, what is blocked of gy becomes a zero of
+# its sign: so gy is read in any case, while a read that waits for the comparison takes twice as long from memory.
 
 
 @jit
 def _column_statistics(first, last, x, mean, squares):
     _, M, C = x.shape
+    total, deviations = np.empty(C), np.empty(C)
     for b in range(first, last):
+        mean[b], squares[b] = 0, 0
         for start in range(0, M, BLOCK):
             stop = min(start + BLOCK, M)
-            total, deviations = np.zeros(C), np.zeros(C)
+            total[:], deviations[:] = 0, 0
             for m in range(start, stop):
                 for c in range(C):
                     total[c] += x[b, m, c]
@@ -170,33 +176,108 @@ def _column_statistics(first, last, x, mean, squares):
 
 
 @jit
-def _column_forward(first, last, x, y, shift, factor, offset):
-    _, M, C = x.shape
-    for row in range(first, last):
-        b, m = row // M, row % M
+def _join_statistics(means, squares, rows, J, mean, var):
+    """Join segments of so many rows, then J neighbouring columns. means, squares: B x S x K J; mean, var: B x K."""
+    B, S, C = means.shape
+    for b in range(B):
+        total, deviations = np.zeros(C), np.zeros(C)
+        for s in range(S):
+            for c in range(C):
+                total[c] += means[b, s, c] / S
+        for s in range(S):
+            for c in range(C):
+                d = means[b, s, c] - total[c]
+                deviations[c] += squares[b, s, c] + d * d * rows
         for c in range(C):
-            y[b, m, c] = (x[b, m, c] - shift[b, c]) * factor[b, c] + offset[b, c]
+            mean[b, c // J] += total[c] / J
+        for c in range(C):
+            d = total[c] - mean[b, c // J]
+            var[b, c // J] += (deviations[c] / (S * rows) + d * d) / J
 
 
 @jit
-def _column_sums(first, last, gy, x, shift, sums, products):
-    """Of the segments first ... last; shift has one row for all segments of a b."""
+def _column_vectors(mean, rstd, w, b, shift, factor, offset):
+    """mean, rstd: B x K; w, b: K x J, float64 -> the others, B x K J, in x's dtype."""
+    J = w.shape[1]
+    for i in range(mean.shape[0]):
+        for c in range(shift.shape[1]):
+            k, j = c // J, c % J
+            shift[i, c] = mean[i, k]
+            factor[i, c] = rstd[i, k] * w[k, j]
+            offset[i, c] = b[k, j] + (shift[i, c] - mean[i, k]) * (rstd[i, k] * w[k, j])
+
+
+@jit
+def _column_forward(first, last, x, y, shift, factor, offset, relu):
+    _, M, C = x.shape
+    zero = x.dtype.type(0)
+    for row in range(first, last):
+        b, m = row // M, row % M
+        for c in range(C):
+            t = (x[b, m, c] - shift[b, c]) * factor[b, c] + offset[b, c]
+            y[b, m, c] = zero if relu and t <= zero else t
+
+
+@jit
+def _column_forward_plus(first, last, x, plus, y, shift, factor, offset, relu):
+    _, M, C = x.shape
+    zero = x.dtype.type(0)
+    for row in range(first, last):
+        b, m = row // M, row % M
+        for c in range(C):
+            t = (x[b, m, c] - shift[b, c]) * factor[b, c] + offset[b, c] + plus[b, m, c]
+            y[b, m, c] = zero if relu and t <= zero else t
+
+
+@jit
+def _column_sums(first, last, gy, x, shift, factor, offset, relu, sums, products):
+    """Of the segments first ... last; shift, factor and offset have one row for all segments of a b."""
     B, M, C = x.shape
+    zero = x.dtype.type(0)
     for s in range(first, last):
         b = s // (B // shift.shape[0])
+        sums[s], products[s] = 0, 0
         for m in range(M):
             for c in range(C):
-                sums[s, c] += gy[s, m, c]
-                products[s, c] += gy[s, m, c] * (x[s, m, c] - shift[b, c])
+                d, g = x[s, m, c] - shift[b, c], gy[s, m, c]
+                g = np.copysign(zero, g) if relu and d * factor[b, c] + offset[b, c] <= zero else g
+                sums[s, c] += g
+                products[s, c] += g * d
 
 
 @jit
-def _column_grad_input(first, last, gy, x, gx, shift, factor, slope, offset):
+def _join_sums(sums, products, rest, rstd, w, groups, affine):
+    """The sums of segments, of g and g (x - shift), B x S x K J -> groups, 2 x B x K, and affine, 2 x K x J.
+
+    rest: shift - mean, B x K J; what the products lack to be those with x - mean.
+    """
+    B, S, C = sums.shape
+    J = w.shape[1]
+    for b in range(B):
+        total, product = np.zeros(C), np.zeros(C)
+        for s in range(S):
+            for c in range(C):
+                total[c] += sums[b, s, c]
+                product[c] += products[b, s, c]
+        for c in range(C):
+            k, j = c // J, c % J
+            product[c] = (product[c] + total[c] * rest[b, c]) * rstd[b, k]
+            groups[0, b, k] += total[c] * w[k, j]
+            groups[1, b, k] += product[c] * w[k, j]
+            affine[0, k, j] += total[c]
+            affine[1, k, j] += product[c]
+
+
+@jit
+def _column_grad_input(first, last, gy, x, gx, shift, factor, offset, relu, slope, rest):
     _, M, C = x.shape
+    zero = x.dtype.type(0)
     for row in range(first, last):
         b, m = row // M, row % M
         for c in range(C):
-            gx[b, m, c] = gy[b, m, c] * factor[b, c] + (x[b, m, c] - shift[b, c]) * slope[b, c] + offset[b, c]
+            d, g = x[b, m, c] - shift[b, c], gy[b, m, c]
+            g = np.copysign(zero, g) if relu and d * factor[b, c] + offset[b, c] <= zero else g
+            gx[b, m, c] = g * factor[b, c] + d * slope[b, c] + rest[b, c]
 
 
 # --- loops along rows; x, y, gy, gx: R x J, one mean etc. for each row, w and b: K x J with row r using r mod K

@@ -1,5 +1,6 @@
 """What is normalised together, worked out and checked once: groups of elements, windows of channels."""
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from math import prod
 
 from ..conv.params import integer
@@ -20,17 +21,29 @@ class NormParams:
     order: tuple
     blocks: tuple  # B, M, K, J
 
-    @property
+    @cached_property
     def stats(self):
         """The shape of the groups' means and variances: they broadcast with x.reshape(view)."""
         return tuple(1 if i in self.dims else n for i, n in enumerate(self.view))
 
-    @property
+    @cached_property
     def count(self):
         """How many elements a group has."""
         return prod(self.view[i] for i in self.dims)
 
+    @cached_property
+    def inverse(self):
+        """What undoes x.transpose(order)."""
+        return tuple(sorted(range(len(self.order)), key=self.order.__getitem__))
 
+    @cached_property
+    def affine_order(self):
+        """How the axes of a weight of the shape `affine` are put into the order in which x stores them."""
+        first = len(self.shape) - len(self.affine)
+        return [i - first for i in self.order if i >= first]
+
+
+@lru_cache(1024)  # networks ask again with each batch
 def batch_groups(shape):
     """Batch norm of N x C x ...: each channel is a group. Ioffe & Szegedy 2015, algorithm 1 and section 3.2."""
     n, c, *rest = shape

@@ -10,27 +10,35 @@ def statistics(x, p):
     return v.mean(p.dims, keepdims=True), v.var(p.dims, keepdims=True)
 
 
-def forward(x, mean, rstd, w, b, p):
-    """y = xhat w + b."""
-    return result(normalised(x, mean, rstd, p) * factor(w, p) + (0 if b is None else b.reshape(p.affine)), x, p)
+def forward(x, mean, rstd, w, b, p, relu=False, plus=None):
+    """y = xhat w + b, and plus, if given; with relu what of it is positive."""
+    y = normalised(x, mean, rstd, p) * factor(w, p) + (0 if b is None else b.reshape(p.affine))
+    y = y if plus is None else y + plus
+    return result(np.maximum(y, 0) if relu else y, x, p)
 
 
-def grad_sums(gy, x, mean, rstd, w, p):
-    """The sums of gy w and gy w xhat over each group, and those of gy and gy xhat over all that share a weight."""
-    xhat = normalised(x, mean, rstd, p)
-    gy = gy.astype(np.float64)
-    groups = [(t * factor(w, p)).reshape(p.view).sum(p.dims, keepdims=True) for t in (gy, gy * xhat)]
-    full = (1,) * (gy.ndim - len(p.affine)) + p.affine
+def gated(gy, x, mean, rstd, w, b, p):
+    """u: gy; where b is given, 0 where a ReLU after xhat w + b gives 0. In float64."""
+    closed = False if b is None else forward(x, mean, rstd, w, b, p) <= 0
+    return np.where(closed, 0, gy.astype(np.float64))
+
+
+def grad_sums(gy, x, mean, rstd, w, b, p):
+    """The sums of u w and u w xhat over each group, and those of u and u xhat over all that share a weight."""
+    xhat, u = normalised(x, mean, rstd, p), gated(gy, x, mean, rstd, w, b, p)
+    groups = [(t * factor(w, p)).reshape(p.view).sum(p.dims, keepdims=True) for t in (u, u * xhat)]
+    full = (1,) * (u.ndim - len(p.affine)) + p.affine
     shared = tuple(i for i, n in enumerate(full) if n == 1)
-    affine = [t.sum(shared).reshape(p.affine) for t in (gy, gy * xhat)]
+    affine = [t.sum(shared).reshape(p.affine) for t in (u, u * xhat)]
     return np.stack(groups), np.stack(affine)
 
 
-def grad_input(gy, x, mean, rstd, w, groups, p):
-    """gx = rstd (u - mean(u) - xhat mean(u xhat)) with u = gy w; the sums behind the means are in `groups`."""
-    u, xhat = (t.reshape(p.view) for t in (gy * factor(w, p), normalised(x, mean, rstd, p)))
-    mean_u, mean_uxhat = groups / max(p.count, 1)
-    return result((rstd * (u - mean_u - xhat * mean_uxhat)).reshape(x.shape), x, p)
+def grad_input(gy, x, mean, rstd, w, b, groups, p):
+    """gx = rstd (v - mean(v) - xhat mean(v xhat)) with v = u w; the sums behind the means are in `groups`."""
+    v = gated(gy, x, mean, rstd, w, b, p) * factor(w, p)
+    v, xhat = (t.reshape(p.view) for t in (v, normalised(x, mean, rstd, p)))
+    mean_v, mean_vxhat = groups / max(p.count, 1)
+    return result((rstd * (v - mean_v - xhat * mean_vxhat)).reshape(x.shape), x, p)
 
 
 def normalised(x, mean, rstd, p):

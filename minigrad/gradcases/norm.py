@@ -13,6 +13,12 @@ CASES = {
             (3, 2), (2,), (2,),
         ),
         on(lambda x, b: ops.batch_norm(x, None, None, None, b, training=True), (3, 2, 2), (2,)),
+        on(lambda x, w, b: ops.batch_norm(x, None, None, w, b, training=True, relu=True), (3, 2, 2, 2), (2,), (2,)),
+        on(
+            lambda x, w, b, z: ops.batch_norm(x, None, None, w, b, training=True, relu=True, plus=z),
+            (3, 2, 2), (2,), (2,), (3, 2, 2),
+        ),
+        on(lambda x, z: ops.batch_norm(x, training=True, plus=z), (3, 2, 2), (3, 2, 1)),
         on(lambda w, b: ops.batch_norm(Tensor([[0.1, 1.5], [1, 0]], "float64"), None, None, w, b, True), (2,), (2,)),
     ],
     "layer_norm": [

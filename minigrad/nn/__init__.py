@@ -16,7 +16,7 @@ from .activations import (
     Softplus,
     Tanh,
 )
-from .containers import Flatten, Identity, ModuleDict, ModuleList, ParameterList, Sequential
+from .containers import Flatten, Identity, ModuleDict, ModuleList, ParameterList, Sequential, in_turn
 from .conv import Conv1d, Conv2d, ConvTranspose2d
 from .fuse import fuse
 from .linear import Linear

@@ -4,7 +4,38 @@ from operator import index as as_index
 
 from .. import ops
 from ..tensor import Tensor
+from .activations import ReLU
+from .conv import Conv2d
 from .module import Module, Parameter
+from .norm import BatchNorm1d, BatchNorm2d
+
+NORMS = BatchNorm1d, BatchNorm2d
+
+
+def in_turn(x, *modules, plus=None):
+    """x through the modules one after the other: in_turn(x, norm, relu, conv) is conv(relu(norm(x))).
+
+    plus: added before the last of at least two. A ReLU is done by the batch norm or Conv2d before it, in the same walk
+    through memory, and so is the addition by a batch norm; not where a hook looks at what is between the two.
+    """
+    if plus is not None:
+        *modules, inner, last = modules
+        x = in_turn(x, *modules)
+        return inner(x, relu=True, plus=plus) if _takes_in(inner, last, NORMS) else last(inner(x) + plus)
+    rest = list(modules)
+    while rest:
+        module, *rest = rest
+        if rest and _takes_in(module, rest[0], (*NORMS, Conv2d)):
+            x, rest = module(x, relu=True), rest[1:]
+        else:
+            x = module(x)
+    return x
+
+
+def _takes_in(module, following, kinds):
+    """Whether a module of these kinds is followed by a ReLU and nobody sees what is between the two."""
+    hooks = module._forward_hooks or following._forward_pre_hooks or following._forward_hooks
+    return type(module) in kinds and type(following) is ReLU and not hooks
 
 
 class _List(Module):
@@ -104,9 +135,7 @@ class Sequential(_List):
             self._add(name, module)
 
     def forward(self, x):
-        for module in self._modules.values():
-            x = module(x)
-        return x
+        return in_turn(x, *self._modules.values())
 
     def __getitem__(self, index):
         if isinstance(index, slice):

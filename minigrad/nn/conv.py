@@ -79,7 +79,7 @@ class Conv2d(_Conv):
     "same" or "valid", filled with zeros. flip: true convolution (the kernel rotated by 180 degrees) instead of
     cross-correlation. algorithm: "auto" or a row of the table in `kernels/conv/`. weight: out x in/groups x KH x KW,
     bias: out, both uniform in +-1 / sqrt(in/groups KH KW) at first. The attribute fused_relu, which `nn.fuse` sets,
-    makes the output max(y, 0). Raises ValueError for values that do not fit.
+    makes the output max(y, 0) for good. Raises ValueError for values that do not fit.
     """
 
     def __init__(
@@ -97,11 +97,12 @@ class Conv2d(_Conv):
         self.flip, self.algorithm = flip, algorithm
         self._set_weights(bias, out_channels, in_channels // groups, *self.kernel_size)
 
-    def forward(self, x):
+    def forward(self, x, relu=False):
+        """x, convolved. relu: see `ops.conv2d`; `in_turn` sets it."""
         convolve = ops.convolve2d if self.flip else ops.conv2d
         return convolve(
             x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups, self.algorithm,
-            self.fused_relu,
+            self.fused_relu or relu,
         )
 
 

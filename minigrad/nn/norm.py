@@ -30,7 +30,8 @@ class BatchNorm(Module):
         self.register_buffer("running_var", ones(num_features) if track_running_stats else None)
         self.register_buffer("num_batches_tracked", tensor(0) if track_running_stats else None)
 
-    def forward(self, x):
+    def forward(self, x, relu=False, plus=None):
+        """x, normalised. relu, plus: see `ops.batch_norm`; `in_turn` sets them."""
         x = as_tensor(x)
         if x.ndim not in self.accepts:
             shapes = " or ".join(f"a {n}-D tensor {names}" for n, names in self.accepts.items())
@@ -44,7 +45,7 @@ class BatchNorm(Module):
         use_batch = self.training or (self.running_mean is None and self.running_var is None)
         mean, var = (self.running_mean, self.running_var) if moving or not use_batch else (None, None)
         momentum = 0.0 if momentum is None else momentum
-        return ops.batch_norm(x, mean, var, self.weight, self.bias, use_batch, momentum, self.eps)
+        return ops.batch_norm(x, mean, var, self.weight, self.bias, use_batch, momentum, self.eps, relu, plus)
 
     def extra_repr(self):
         return (

@@ -8,7 +8,7 @@ Write m(t) for a group's mean of t, and A(u, x) = r (u - m(u) - xhat m(u xhat)),
 to x. Then <gy, y> is linear in gy and in (w, b), and all derivatives, of any order, are made of four Functions:
 
     Normalize            y                               gx = A(gy w, x)   gw = sum(gy xhat)   gb = sum(gy)
-    NormalizeAffineGrad  (gb, gw)                        its gradients are a Normalize and a NormalizeInputGrad again
+    NormalizeAffineGrad  gw, or gb                       its gradients are a Normalize and a NormalizeInputGrad again
     NormalizeInputGrad   A(gy w, x), symmetric in gy w   given v: gu = A(v, x), ggy = gu w, gw = sum(gu gy), and
                                                          gx = A(q, x) - r xhat m(v A(gy w, x)),
                                                          q = -r (gy w m(v xhat) + v m(gy w xhat))
@@ -22,6 +22,8 @@ from minigrad.kernels import norm
 from ..autograd import Function
 from ..device import device_of
 from ..tensor import as_tensor
+from .activation import Gate
+from .activation import relu as rectified
 from .promotion import as_float, same_dtype
 
 
@@ -38,9 +40,9 @@ class _Normalize(Function):
             self.rstd = (self.var + self.eps) ** -0.5
         return row
 
-    def partner(self, other):
+    def partner(self, other, **params):
         """Another of the four Functions, for the same x."""
-        return other(p=self.p, eps=self.eps, mean=self.mean, var=self.var, rstd=self.rstd)
+        return other(p=self.p, eps=self.eps, mean=self.mean, var=self.var, rstd=self.rstd, **params)
 
     def group_mean(self, t):
         """m(t), broadcasting with t. t: p.view."""
@@ -48,69 +50,88 @@ class _Normalize(Function):
 
 
 class Normalize(_Normalize):
-    """y = xhat w + b. w and b have the shape p.affine; both, or b, may be left out."""
+    """y = xhat w + b + plus, with relu=True the positive part of it. w, b: as many elements as p.affine has.
 
-    def forward(self, x, w=None, b=None):
-        self.save(x, w)
-        return self.kernels(x).forward(x, self.mean, self.rstd, w, b, self.p)
+    plus, or b and plus, or all may be left out, but relu needs w and b.
+    """
+
+    relu = False
+
+    def forward(self, x, w=None, b=None, plus=None):
+        y = self.kernels(x).forward(x, self.mean, self.rstd, w, b, self.p, self.relu, plus)
+        self.save(x, w, b if self.relu and plus is None else None, y if self.relu and plus is not None else None)
+        return y
 
     def backward(self, gy):
-        x, w = self.saved
-        gx = gwb = affine_sums = None
+        x, w, b, y = self.saved  # a ReLU's gate is known from x, w and b, or from y
+        if y is not None:
+            gy = Gate()(gy, y)
+        inputs = gy, x, *given(w), *given(b)
+        gx = affine_sums = None
         if self.needs[0]:
             f = self.partner(NormalizeInputGrad)
-            gx, affine_sums = f(gy, x, *given(w)), f.affine_sums
-        if True in self.needs[1:]:
-            f = self.partner(NormalizeAffineGrad)
-            f.affine_sums = affine_sums
-            gwb = f(gy, x)
-        return gx, *(gwb[i] if need else None for i, need in zip((1, 0), self.needs[1:], strict=False))
+            gx, affine_sums = f(*inputs), f.affine_sums
+        grads = [gx]
+        for part, need in zip((1, 0), self.needs[1:3], strict=False):
+            f = self.partner(NormalizeAffineGrad, part=part, shape=w.shape, affine_sums=affine_sums) if need else None
+            grads.append(f(*inputs) if f else None)
+            affine_sums = f.affine_sums if f else affine_sums
+        return *grads, *(gy for _ in self.needs[3:])
 
 
 class NormalizeInputGrad(_Normalize):
-    """gx = A(gy w, x). Leaves what NormalizeAffineGrad needs, computed on the way, in `self.affine_sums`."""
+    """gx = A(u w, x) with u = gy, or where b is given, gy as far as xhat w + b > 0: there a ReLU follows.
 
-    def forward(self, gy, x, w=None):
+    Leaves what NormalizeAffineGrad needs, computed on the way, in `self.affine_sums`.
+    """
+
+    def forward(self, gy, x, w=None, b=None):
         row = self.kernels(x)
-        sums, self.affine_sums = row.grad_sums(gy, x, self.mean, self.rstd, w, self.p)
-        gx = row.grad_input(gy, x, self.mean, self.rstd, w, sums, self.p)
-        self.save(gy, x, w, gx)
+        sums, self.affine_sums = row.grad_sums(gy, x, self.mean, self.rstd, w, b, self.p)
+        gx = row.grad_input(gy, x, self.mean, self.rstd, w, b, sums, self.p)
+        self.save(gy, x, w, b, gx)
         return gx
 
     def backward(self, v):
-        gy, x, w, gx = self.saved
+        gy, x, w, b, gx = self.saved
+        y = None if b is None else self.partner(Normalize)(x, w, b)
+        factor, gy = None if w is None else w.reshape(self.p.affine), gated(gy, y)
         ggy = ggx = gw = None
-        if self.needs[0] or True in self.needs[2:]:
+        if self.needs[0] or True in self.needs[2:3]:
             gu = self.partner(NormalizeInputGrad)(v, x)
-            ggy = gu if w is None else gu * w
-            gw = shared_sum(gu * gy, self.p) if True in self.needs[2:] else None
+            ggy = gated(gu if w is None else gu * factor, y)
+            gw = shared_sum(gu * gy, self.p).reshape(w.shape) if True in self.needs[2:3] else None
         if self.needs[1]:
-            u = (gy if w is None else gy * w).reshape(self.p.view)
+            u = (gy if w is None else gy * factor).reshape(self.p.view)
             v, gx = v.reshape(self.p.view), gx.reshape(self.p.view)
             xhat, r = self.partner(Normalize)(x).reshape(self.p.view), self.partner(NormalizeScale)(x)
             q = (u * self.group_mean(v * xhat) + v * self.group_mean(u * xhat)) * -r
             through_r = r * xhat * self.group_mean(v * gx)
             ggx = self.partner(NormalizeInputGrad)(q.reshape(x.shape), x) - through_r.reshape(x.shape)
-        return ggy, ggx, *([] if w is None else [gw])
+        return ggy, ggx, *([] if w is None else [gw]), *([] if b is None else [None])
 
 
 class NormalizeAffineGrad(_Normalize):
-    """(gb, gw), 2 x p.affine: the sums of gy and gy xhat over all elements that share a weight."""
+    """part 1: gw, the sums of u xhat over all elements that share a weight; part 0: gb, those of u. u: as above."""
 
     affine_sums = None
 
-    def forward(self, gy, x):
-        self.save(gy, x)
-        row = self.kernels(x)
+    def forward(self, gy, x, w=None, b=None):
+        self.save(gy, x, w, b)
         if self.affine_sums is None:
-            self.affine_sums = row.grad_sums(gy, x, self.mean, self.rstd, None, self.p)[1]
-        return self.affine_sums.astype(x.dtype)
+            self.affine_sums = self.kernels(x).grad_sums(gy, x, self.mean, self.rstd, w, b, self.p)[1]
+        return self.affine_sums[self.part].astype(x.dtype).reshape(self.shape)
 
     def backward(self, g):
-        gy, x = self.saved
-        ggy = self.partner(Normalize)(x, g[1], g[0]) if self.needs[0] else None
-        gx = self.partner(NormalizeInputGrad)(gy, x, g[1]) if self.needs[1] else None
-        return ggy, gx
+        gy, x, w, b = self.saved
+        y = None if b is None else self.partner(Normalize)(x, w, b)
+        ggy = gx = None
+        if self.needs[0]:
+            ggy = self.partner(Normalize)(x, g) if self.part else g.reshape(self.p.affine).expand(x.shape)
+            ggy = gated(ggy, y)
+        if self.needs[1] and self.part:
+            gx = self.partner(NormalizeInputGrad)(gated(gy, y), x, g)
+        return ggy, gx, *(None for _ in self.needs[2:])
 
 
 class NormalizeScale(_Normalize):
@@ -133,6 +154,11 @@ def given(w):
     return [] if w is None else [w]
 
 
+def gated(g, y):
+    """g, or where a ReLU gave max(y, 0), what of g it lets through."""
+    return g if y is None else Gate()(g, y)
+
+
 def shared_sum(t, p):
     """The sum of t over all elements that share a weight, of shape p.affine."""
     lead = t.ndim - len(p.affine)
@@ -143,13 +169,18 @@ def shared_sum(t, p):
 # --- the functions
 
 
-def batch_norm(x, running_mean=None, running_var=None, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+def batch_norm(
+    x, running_mean=None, running_var=None, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5,
+    relu=False, plus=None,
+):
     """y = (x - mean) / sqrt(var + eps) weight + bias, per channel. x: N x C or N x C x ... -> the same shape.
 
     training: use the batch's own mean and variance (over all dimensions but C), and move running_mean and running_var
     (C each, changed in place, may be None) towards them: new = (1 - momentum) old + momentum batch. The batch is
     normalised by its biased variance, the running one is unbiased. Otherwise the running statistics are used:
     y = x scale + shift with scale = weight / sqrt(running_var + eps). An empty batch moves no statistics.
+    plus: a Tensor of x's shape that is added to y. relu: return max(y, 0) instead of y. In training both come without
+    another pass over memory; y has the bits of the operations one after the other, gradients differ in rounding.
     Raises ValueError where shapes do not fit or a channel has one value only in training.
     Source: Ioffe & Szegedy 2015, algorithms 1 and 2, section 3.2 for convolutions.
     """
@@ -165,10 +196,12 @@ def batch_norm(x, running_mean=None, running_var=None, weight=None, bias=None, t
         scale = (running_var + eps) ** -0.5
         scale = scale if weight is None else scale * weight
         shift = -running_mean * scale if bias is None else bias - running_mean * scale
-        return x * scale.reshape(p.affine) + shift.reshape(p.affine)
+        y = x * scale.reshape(p.affine) + shift.reshape(p.affine)
+        y = y if plus is None else y + plus
+        return rectified(y) if relu else y
     if p.count == 1:
         raise ValueError("BatchNorm: training needs more than one value per channel, got 1")
-    y, f = _normalize(x, weight, bias, p, eps)
+    y, f = _normalize(x, weight, bias, p, eps, relu, plus)
     if p.count:
         for running, batch in ((running_mean, f.mean), (running_var, f.var * (p.count / (p.count - 1)))):
             if running is not None:
@@ -216,10 +249,14 @@ def _check_channels(name, t, x, op):
         raise ValueError(f"{op}: {name} has shape {t.shape}, got x with {x.shape[1]} channels")
 
 
-def _normalize(x, weight, bias, p, eps):
+def _normalize(x, weight, bias, p, eps, relu=False, plus=None):
     """y, and the Function that computed it (its mean and var are those of the groups)."""
-    if weight is None and bias is not None:
-        weight = as_tensor(1.0, bias.dtype).expand(bias.shape)
-    inputs = same_dtype(*(t for t in (x, weight, bias) if t is not None))
-    f = Normalize(p=p, eps=eps)
-    return f(inputs[0], *(t.reshape(p.affine) for t in inputs[1:])), f
+    shape = next((t.shape for t in (weight, bias) if t is not None), p.affine)
+    last = relu or plus is not None
+    if weight is None and (bias is not None or last):
+        weight = as_tensor(1.0, x.dtype if bias is None else bias.dtype).expand(shape)
+    if bias is None and last:
+        bias = as_tensor(0.0, weight.dtype).expand(shape)
+    plus = None if plus is None else as_tensor(plus).expand(x.shape)
+    f = Normalize(p=p, eps=eps, relu=relu)
+    return f(*same_dtype(*(t for t in (x, weight, bias, plus) if t is not None))), f
