@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 import tempfile
+import warnings
 from contextlib import contextmanager
 from functools import partial
 from inspect import signature
@@ -51,14 +52,18 @@ def parser():
 
     train = add("train", help="train a network", description="Train a network on images and write a run folder.")
     train.add_argument("--model", default="lenet5_modern", help="see `minigrad models`")
-    train.add_argument("--dataset", default="digits", help="digits (embedded), or mnist (from --data-root)")
-    train.add_argument("--data-root", metavar="DIR", help="the folder with the data set's files")
+    train.add_argument("--dataset", default="digits", help="digits (embedded); mnist, fashion_mnist, kmnist, cifar10, "
+                       "cifar100 (files); or folder (pictures in DIR/train/CLASS and DIR/test/CLASS)")
+    train.add_argument("--data-root", metavar="DIR", help="the folder of all data sets, or of this one's files; "
+                       "MINIGRAD_DATA or ~/.cache/minigrad if left out")
+    train.add_argument("--download", action="store_true", help="fetch the data set's files if they are not there")
     train.add_argument("--epochs", type=at_least(1), default=20)
     train.add_argument("--batch-size", type=at_least(1), default=32)
     train.add_argument("--optimizer", choices=OPTIMIZERS, default="adam")
     train.add_argument("--lr", type=at_least(0, float), help="first learning rate, lowered along a cosine; "
                        + ", ".join(f"{lr} for {name}" for name, lr in OPTIMIZERS.items()))
     train.add_argument("--shift", type=at_least(0), default=2, help="move training images by up to so many pixels")
+    train.add_argument("--flip", action="store_true", help="mirror every other training image")
     train.add_argument("--seed", type=at_least(0), default=0, help="same seed, same bits")
     train.add_argument("--out", metavar="DIR", help="the run folder; runs/MODEL-DATASET-NUMBER if left out")
     train.add_argument("--algorithm", default="auto", help="convolution algorithm: auto, direct, im2col, "
@@ -117,12 +122,13 @@ def user_mistakes(command):
     except OSError as error:
         reason = f"{error.filename}: {error.strerror}" if error.strerror else error
         raise CommandError(f"minigrad {command}: {reason}") from error
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, ImportError) as error:
         raise CommandError(f"minigrad {command}: {error}") from error
 
 
 def run_train(options):
     """minigrad train"""
+    import numpy as np
     from tqdm import tqdm
 
     from . import data, device, models, ops, optim, train
@@ -136,19 +142,18 @@ def run_train(options):
             raise ValueError(f"--shift {options.shift} moves images of {size} pixels out of sight")
         if options.out == "":
             raise ValueError("--out needs the name of a folder")
-        train_set, test_set = (data.load(options.dataset, options.data_root, part, size) for part in (True, False))
-        images, _ = train_set.arrays
-        classes = 1 + max(int(part.arrays[1].max()) for part in (train_set, test_set))
-        model = models.create(options.model, num_classes=classes, in_channels=images.shape[1])
-        check_scores(options.model, model, images.shape[1:], classes)
+        train_set, test_set = load_data(options, size)
+        classes, shape = len(train_set.classes), np.shape(train_set[0][0])
+        model = models.create(options.model, num_classes=classes, in_channels=shape[0])
+        check_scores(options.model, model, shape, classes)
         folder = make_run_folder(options)
     rate = options.lr or OPTIMIZERS[options.optimizer]
     momentum = {"momentum": 0.9} if options.optimizer == "sgd" else {}
     optimizer = {"adam": optim.Adam, "sgd": optim.SGD}[options.optimizer](model.parameters(), lr=rate, **momentum)
     schedule = optim.CosineAnnealingLR(optimizer, options.epochs)
-    shift = data.transforms.RandomShift(options.shift) if options.shift else None
-    batches = data.DataLoader(train_set, options.batch_size, shuffle=True, seed=options.seed, transform=shift)
-    test_batches = data.DataLoader(test_set, 256)
+    batches = data.DataLoader(train_set, options.batch_size, shuffle=True, seed=options.seed,
+                              transform=augmentation(options), prefetch=2)
+    test_batches = data.DataLoader(test_set, 256, prefetch=2)
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{options.model} ({parameters:,} parameters) on {options.dataset}: {len(train_set):,} training images, "
           f"{len(test_set):,} test images; writing to {folder}", flush=True)
@@ -174,6 +179,29 @@ def run_train(options):
     plot_run(folder, history, f"{options.model} on {options.dataset}, seed {options.seed}")
     print(f"test accuracy: {history[-1]['test_accuracy']:.2%}")
     return 0
+
+
+def load_data(options, size):
+    """The training and the test part of the data set that the options name; what is odd about it becomes a line."""
+    from . import data
+
+    with warnings.catch_warnings(record=True) as odd:
+        warnings.simplefilter("always")
+        parts = [data.load(options.dataset, options.data_root, part, size, options.download) for part in (True, False)]
+    for warning in odd:
+        print(f"minigrad train: {warning.message}", file=sys.stderr)
+    if parts[0].classes != parts[1].classes:
+        raise ValueError("the training and the test images have different classes")
+    return parts
+
+
+def augmentation(options):
+    """The transform of training images that the options ask for, or None."""
+    from .data import transforms
+
+    chosen = [transforms.RandomShift(options.shift)] if options.shift else []
+    chosen += [transforms.RandomHorizontalFlip()] if options.flip else []
+    return transforms.Compose(chosen) if chosen else None
 
 
 class Counted:

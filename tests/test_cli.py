@@ -142,7 +142,9 @@ def test_gradcheck_prints_a_table_and_fails_with_exit_code_1(capsys, monkeypatch
         (("train", "--model", "x"), "unknown model 'x'; there is convnet, lenet5"),
         (("train", "--model", "inception_block_naive"), "gives 417x28x28 values for an image, not 10 scores"),
         (("train", "--dataset", "x"), "unknown dataset 'x'; there is digits, mnist"),
-        (("train", "--dataset", "mnist"), "give --data-root"),
+        (("train", "--dataset", "mnist"), "MNIST: no train-images-idx3-ubyte.gz or train-images-idx3-ubyte in"),
+        (("train", "--dataset", "cifar10"), "CIFAR10: no data_batch_1.bin in"),
+        (("train", "--dataset", "folder", "--data-root", "/nowhere"), "no folder train in /nowhere"),
         (("train", "--dataset", "mnist", "--data-root", "/nowhere"), "no train-images-idx3-ubyte.gz"),
         (("train", "--algorithm", "x"), "no algorithm 'x'"),
         (("train", "--algorithm", "flipped"), "true convolution"),
@@ -156,7 +158,8 @@ def test_gradcheck_prints_a_table_and_fails_with_exit_code_1(capsys, monkeypatch
         (("gradcheck", "x?"), "no operation or layer is called x?"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(capsys, arguments, message):
+def test_a_mistake_is_one_line_and_exit_code_2(capsys, arguments, message, monkeypatch):
+    monkeypatch.setenv("MINIGRAD_DATA", "/nowhere")
     code, out, err = run(capsys, *arguments)
     assert code == 2 and out == ""
     assert message in err and err.startswith("minigrad") and len(err.splitlines()) == 1

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import data
-from minigrad.data import DataLoader, Dataset, TensorDataset, transforms
+from minigrad.data import DataLoader, Dataset, TensorDataset, mnist, transforms
 from minigrad.data.digits import MEAN, STD
-from minigrad.data.mnist import mnist, read_idx
+from minigrad.data.idx import read_idx
 
 # --- digits
 
@@ -62,8 +62,6 @@ def test_data_sets_by_name():
     assert data.load("digits", None, True, 32)[0][0].shape == (1, 32, 32)
     with pytest.raises(ValueError, match="unknown dataset 'mnits'; there is digits, mnist"):
         data.load("mnits", None, True, 32)
-    with pytest.raises(ValueError, match="'mnist' is read from a folder"):
-        data.load("mnist", None, True, 32)
     with pytest.raises(ValueError, match="size must be an integer >= 1, got 0"):
         data.digits(size=0)
 

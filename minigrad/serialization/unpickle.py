@@ -37,8 +37,15 @@ class Machine:
     """One pickle. file: open and at its first byte. storage(element, key, count): a rebuild.Storage; None to have none.
 
     `load` returns the object and leaves the file behind the last byte; it raises ValueError for what is not plain
-    data or does not fit together.
+    data or does not fit together. A subclass may know other names, and other kinds of objects that they make.
     """
+
+    kinds = set, frozenset, Tensor
+
+    @property
+    def names(self):
+        """{(module, name): what a file that names it gets}."""
+        return GLOBALS
 
     def __init__(self, file, storage=None):
         self.file, self.storage = file, storage
@@ -56,7 +63,7 @@ class Machine:
                     raise ValueError(f"the pickle wants {what}, {REFUSED}")
                 STEPS[opcode.name](self, argument)
             (value,) = self.take(1)
-            check_plain(value)
+            check_plain(value, (*ATOMS, *self.kinds))
         except (AttributeError, IndexError, KeyError, OverflowError, TypeError) as error:
             raise ValueError(f"a damaged pickle ({type(error).__name__} at byte {self.position})") from None
         except ValueError as error:
@@ -115,9 +122,9 @@ class Machine:
         """Push what the file names by module and name."""
         if type(module) is not str or type(name) is not str:
             raise TypeError("a name that is no string")
-        if (module, name) not in GLOBALS:
+        if (module, name) not in self.names:
             raise ValueError(f"the pickle wants {module:.100}.{name:.100}, {REFUSED}{HINTS.get(name, '')}")
-        self.push(GLOBALS[module, name])
+        self.push(self.names[module, name])
 
     def call(self):
         """Replace a function and its arguments by what it returns."""
@@ -159,7 +166,7 @@ STEPS = {
     "PROTO": lambda m, _: None, "FRAME": lambda m, _: None, "STOP": lambda m, _: None,
     **dict.fromkeys(VALUES, Machine.push),
     "NONE": lambda m, _: m.push(None), "NEWTRUE": lambda m, _: m.push(True), "NEWFALSE": lambda m, _: m.push(False),
-    "STRING": Machine.string, "BINSTRING": Machine.string, "SHORT_BINSTRING": Machine.string,
+    **dict.fromkeys(("STRING", "BINSTRING", "SHORT_BINSTRING"), lambda m, text: m.string(text)),
     "MARK": lambda m, _: m.marks.append(len(m.stack)),
     "POP": lambda m, _: m.take(1) if m.marks[-1:] != [len(m.stack)] else m.since_mark(),
     "POP_MARK": lambda m, _: m.since_mark(),
@@ -199,8 +206,8 @@ def check_keys(values):
     return values
 
 
-def check_plain(value):
-    """ValueError unless a value consists of plain containers, atoms and Tensors."""
+def check_plain(value, kinds):
+    """ValueError unless a value consists of plain containers and objects of these kinds."""
     seen, todo = set(), [value]
     while todo:
         value = todo.pop()
@@ -211,7 +218,7 @@ def check_plain(value):
             todo.extend(value)
         elif type(value) is dict:
             todo.extend(value.values())
-        elif type(value) not in (*ATOMS, set, frozenset, Tensor):
+        elif type(value) not in kinds:
             raise ValueError(f"the pickle holds {describe(value)}, {REFUSED}")
 
 
