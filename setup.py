@@ -29,11 +29,14 @@ setup(
     python_requires=">=3.10",
     packages=packages(),
     package_dir=FOLDERS,
-    package_data={"minigrad.data": ["digits.npz"]},
+    package_data={"minigrad.data": ["digits.npz"], "minigrad.kernels": ["*/*.cu", "*/*.cuh", "*/*.h"]},
     install_requires=["numpy>=2.0", "numba>=0.60", "tqdm>=4.60", "safetensors>=0.4"],
     extras_require={
         "cuda12": ["cupy-cuda12x>=13"],
         "cuda13": ["cupy-cuda13x>=13.6"],
+        "cuda-test": [  # compiles the kernels for GPUs that need not be there; no newer than a GPU's driver knows
+            "nvidia-cuda-nvrtc==13.0.*", "nvidia-cuda-runtime==13.0.*", "nvidia-cuda-cccl==13.0.*",
+        ],
         "plot": ["matplotlib>=3.7"],
         "images": ["pillow>=10"],
         "test": ["pytest>=7.4", "hypothesis>=6.80", "pillow>=10"],

@@ -6,10 +6,18 @@ an index.
 """
 import numpy as np
 
+DEVICES = {"cupy": "cuda", "minigrad.kernels.cuda.simulated": "cuda-sim"}  # where the type of an array is defined
+
 
 def device_of(array):
-    """"cuda" for a CuPy array, "cpu" for a NumPy array; decided by the array itself, never by a global."""
-    return "cuda" if type(array).__module__.partition(".")[0] == "cupy" else "cpu"
+    """"cuda" for a CuPy array, "cuda-sim" for one on the simulated device (kernels/cuda/), "cpu" for a NumPy array.
+
+    Decided by the array itself, never by a global.
+    """
+    kind = type(array)
+    if kind is np.ndarray:
+        return "cpu"
+    return DEVICES.get(kind.__module__.partition(".")[0], DEVICES.get(kind.__module__, "cpu"))
 
 
 def nhwc(x):

@@ -7,12 +7,13 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+from devices import host, marked, on, rows
 from layouts import LAYOUTS
 
 from minigrad.kernels import conv
 from minigrad.kernels.conv import reference
 
-ROWS = sorted(conv.TABLE)
+ROWS = rows(conv.TABLE)
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}  # relative to the largest element
 
 # name: (x shape, weight shape, stride, padding, dilation, groups)
@@ -69,7 +70,6 @@ LAYOUT_CASES = (
 
 
 
-
 def computes(name, device, case):
     """Whether a row supports a case."""
     x_shape, w_shape, *how = CASES[case]
@@ -109,20 +109,7 @@ def rotated(w):
 
 
 def module(name, device):
-    if device != "cpu":
-        pytest.importorskip("cupy")
     return conv.lookup(name, device, None, None, None)
-
-
-def on(device, array):
-    """The array on the row's device (CuPy makes its copies of sliced arrays contiguous)."""
-    if device == "cpu":
-        return array
-    return pytest.importorskip("cupy").asarray(array)
-
-
-def host(array):
-    return array.get() if hasattr(array, "get") else array
 
 
 def assert_close(actual, wanted, tolerance):
@@ -152,13 +139,13 @@ def run_and_compare(row, device, x, w, gy, p, results, dtype):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize(("name", "device", "case"), ALL)
+@pytest.mark.parametrize(("name", "device", "case"), marked(ALL))
 def test_row_equals_reference(name, device, case, dtype):
     x, w, gy, p, results = expected(name, case, dtype)
     run_and_compare(module(name, device), device, x, w, gy, p, results, dtype)
 
 
-@pytest.mark.parametrize(("name", "device", "case"), LAID_OUT + [row for row in ALL if "3x3" in row[2]])
+@pytest.mark.parametrize(("name", "device", "case"), marked(LAID_OUT + [row for row in ALL if "3x3" in row[2]]))
 def test_bias_and_limit_are_part_of_the_forward_pass(name, device, case):
     x, w, _, p, (y, *_) = expected(name, case, "float64")
     bias = np.random.default_rng(1).standard_normal(w.shape[0])
@@ -190,7 +177,7 @@ def test_direct_gives_the_same_bits_in_every_order_of_work(monkeypatch, case, li
 
 @pytest.mark.parametrize("layout", LAYOUTS[1:], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("which", ["x", "w", "gy", "all"])
-@pytest.mark.parametrize(("name", "device", "case"), LAID_OUT)
+@pytest.mark.parametrize(("name", "device", "case"), marked(LAID_OUT))
 def test_row_accepts_any_strides(name, device, case, which, layout):
     x, w, gy, p, results = expected(name, case, "float64")
     arrays = {"x": x, "w": w, "gy": gy}
@@ -198,7 +185,7 @@ def test_row_accepts_any_strides(name, device, case, which, layout):
     run_and_compare(module(name, device), device, *arrays.values(), p, results, "float64")
 
 
-@pytest.mark.parametrize(("name", "device", "case"), LAID_OUT)
+@pytest.mark.parametrize(("name", "device", "case"), marked(LAID_OUT))
 def test_row_accepts_broadcast_arrays(name, device, case):
     x, w, gy, p, _ = problem(case, "float64")
     x = np.broadcast_to(x[:1, :, :1], x.shape)
@@ -210,7 +197,7 @@ def test_row_accepts_broadcast_arrays(name, device, case):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
-@pytest.mark.parametrize(("name", "device", "case"), LAID_OUT)
+@pytest.mark.parametrize(("name", "device", "case"), marked(LAID_OUT))
 def test_images_come_back_channels_last(name, device, layout, case):
     x, w, gy, p, _ = problem(case, "float32")
     y, gx, gw = passes(module(name, device), *(on(device, layout(a)) for a in (x, w, gy)), p)
@@ -220,7 +207,7 @@ def test_images_come_back_channels_last(name, device, layout, case):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
-@pytest.mark.parametrize(("name", "device", "case"), LAID_OUT)
+@pytest.mark.parametrize(("name", "device", "case"), marked(LAID_OUT))
 def test_two_runs_give_the_same_bits_and_inputs_stay_as_they_are(name, device, case, layout):
     x, w, gy, p, _ = problem(case, "float32")
     arrays = [on(device, layout(a)) for a in (x, w, gy)]
@@ -232,7 +219,7 @@ def test_two_runs_give_the_same_bits_and_inputs_stay_as_they_are(name, device, c
         np.testing.assert_array_equal(host(after), before)
 
 
-@pytest.mark.parametrize(("name", "device"), EVERY_KERNEL)
+@pytest.mark.parametrize(("name", "device"), marked(EVERY_KERNEL))
 def test_pixels_that_no_window_touches_get_gradient_zero(name, device):
     p = conv.conv_params((1, 1, 7, 7), (1, 1, 2, 2), stride=3)
     ones = np.ones((1, 1, 2, 2))
@@ -241,7 +228,7 @@ def test_pixels_that_no_window_touches_get_gradient_zero(name, device):
     np.testing.assert_array_equal(host(gx)[0, 0], np.outer(touched, touched))
 
 
-@pytest.mark.parametrize(("name", "device"), EVERY_KERNEL)
+@pytest.mark.parametrize(("name", "device"), marked(EVERY_KERNEL))
 def test_nan_and_infinity_reach_exactly_the_outputs_that_see_them(name, device):
     x, w = np.ones((1, 1, 4, 4)), np.ones((1, 1, 2, 2))
     x[0, 0, 0, 0], x[0, 0, 3, 3] = np.nan, np.inf
@@ -250,7 +237,7 @@ def test_nan_and_infinity_reach_exactly_the_outputs_that_see_them(name, device):
     np.testing.assert_array_equal(y, [[np.nan, 4, 4], [4, 4, 4], [4, 4, np.inf]])
 
 
-@pytest.mark.parametrize(("name", "device"), EVERY_KERNEL)
+@pytest.mark.parametrize(("name", "device"), marked(EVERY_KERNEL))
 def test_sliding_window_computed_by_hand(name, device):
     image = np.arange(1.0, 10.0).reshape(1, 1, 3, 3)
     kernel = np.array([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 1, 2, 2)

@@ -23,11 +23,11 @@ __all__ = [
     "conv_params", "conv_transpose_params", "estimates", "lookup", "select", "supports",
 ]
 
-# (algorithm, device) -> module of this package, imported on first use
+# (algorithm, device) -> module of this package, imported on first use; a "cuda" row serves the simulated device, too
 TABLE = {
     ("reference", "cpu"): "reference",
-    ("direct", "cpu"): "direct_cpu",
-    ("flipped", "cpu"): "flipped_cpu",
+    ("direct", "cpu"): "direct_cpu", ("direct", "cuda"): "direct_cuda",
+    ("flipped", "cpu"): "flipped_cpu", ("flipped", "cuda"): "flipped_cuda",
     ("im2col", "cpu"): "im2col_cpu",
     ("im2col_whole", "cpu"): "im2col_whole_cpu",
     ("winograd", "cpu"): "winograd_cpu",
@@ -42,8 +42,13 @@ CROSS_CORRELATION = tuple(dict.fromkeys(name for name, _ in TABLE if name != "fl
 
 
 def algorithms(device):
-    """Names of the rows that run on `device`."""
-    return tuple(name for name, where in TABLE if where == device)
+    """Names of the rows that run on `device`: "cpu", "cuda" or "cuda-sim"."""
+    return tuple(name for name, where in TABLE if where == hardware(device))
+
+
+def hardware(device):
+    """The device in the table: the simulated one runs the rows of a real one."""
+    return "cuda" if device == "cuda-sim" else device
 
 
 class Cost(NamedTuple):
@@ -113,22 +118,26 @@ def _row(name):
 
 
 def supports(algorithm, device, w_shape, p):
-    """Whether a row of the table computes such a convolution: what its module's `supports` says, if it has one."""
-    row = _row(TABLE[algorithm, device])
+    """Whether a device has the row, and it computes such a convolution: what its `supports` says, if it has one."""
+    if (algorithm, hardware(device)) not in TABLE:
+        return False
+    row = _row(TABLE[algorithm, hardware(device)])
     return not hasattr(row, "supports") or row.supports(w_shape, p)
 
 
 def lookup(algorithm, device, x_shape, w_shape, p, which="forward"):
     """The module that computes one pass of this convolution. Raises ValueError for a name the table does not have.
 
-    "auto" is what was measured on this machine, if it was (tuning.py), or else what `select` says.
+    "auto" is what was measured on this machine, if it was (tuning.py), or else what `select` says; on a GPU, "direct".
     """
-    if algorithm == "auto":
+    if algorithm == "auto" and device != "cpu":
+        algorithm = "direct"
+    elif algorithm == "auto":
         algorithm = choice(which, x_shape, w_shape, p) or select(x_shape, w_shape, p, which)
-    if (algorithm, device) not in TABLE:
+    if (algorithm, hardware(device)) not in TABLE:
         names = ", ".join(map(repr, algorithms(device)))
         raise ValueError(f"Conv2d: no algorithm {algorithm!r} on {device}; there is 'auto', {names}")
-    row = _row(TABLE[algorithm, device])
+    row = _row(TABLE[algorithm, hardware(device)])
     if w_shape is not None and not supports(algorithm, device, w_shape, p):
         raise ValueError(
             f"Conv2d: algorithm {algorithm!r} is for {row.SUPPORTS}; got kernel {dims(w_shape[2:])}, "

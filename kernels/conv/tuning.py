@@ -18,6 +18,7 @@ from statistics import median
 
 import numpy as np
 
+from ..folders import cache_folder
 from ..threads import get_num_threads
 from .params import conv_output_shape, conv_params
 
@@ -27,10 +28,7 @@ PASSES = ("forward", "grad_input", "grad_weight")
 
 def cache_file():
     """Where the choices of this user are kept."""
-    if folder := os.environ.get("MINIGRAD_CACHE"):
-        return Path(folder, "convolutions.json")
-    folder = os.environ.get("XDG_CACHE_HOME", "")  # a relative one is to be ignored, says its specification
-    return Path(folder if os.path.isabs(folder) else Path.home() / ".cache", "minigrad", "convolutions.json")
+    return cache_folder() / "convolutions.json"
 
 
 def machine(threads):

@@ -1,0 +1,82 @@
+"""How arrays and numbers become what a kernel's parameters are.
+
+| in Python                        | in the kernel                     |
+|----------------------------------|-----------------------------------|
+| array                            | T * or const T *: its memory      |
+| strided(array), four-dimensional | Input or Output of device.cuh     |
+| window(p)                        | Window of device.cuh              |
+| int, bool                        | int                               |
+| float                            | A, the type sums are kept in      |
+| None                             | a null pointer                    |
+| NumPy scalar or array            | the same by value; a struct of it |
+"""
+from typing import NamedTuple
+
+import numpy as np
+
+from ..arrays import device_of
+
+STRIDED = np.dtype([("data", np.uint64), ("stride", np.int64, 4), ("size", np.int32, 4)])
+INT = np.iinfo(np.int32)
+
+
+class Strided(NamedTuple):
+    """An array of four dimensions, to be passed with its sizes and strides."""
+
+    array: object
+
+
+def strided(array):
+    """An array of four dimensions as an argument that brings its sizes and strides along."""
+    return Strided(array)
+
+
+def window(p):
+    """The `ConvParams` p as an argument; what is padded below and on the right follows from the sizes."""
+    (top, _), (left, _) = p.padding
+    return np.array([*p.stride, top, left, *p.dilation, p.groups], np.int32)
+
+
+def arrays(arguments):
+    """The arrays among the arguments that live on a device, in order."""
+    found = (a.array if isinstance(a, Strided) else a for a in arguments)
+    return [a for a in found if is_array(a)]
+
+
+def is_array(argument):
+    """Whether an argument is an array on a device, rather than one of NumPy's, which is passed by value."""
+    return hasattr(argument, "strides") and device_of(argument) != "cpu"
+
+
+def packed(argument, accumulator, address):
+    """An argument as a NumPy scalar or array whose bytes are the parameter's.
+
+    accumulator: the dtype of floats. address: gives the address of an array's first element on the device.
+    """
+    if argument is None:
+        return np.uint64(0)
+    if isinstance(argument, Strided):
+        a = argument.array
+        strides = [stride // a.itemsize for stride in a.strides]
+        return np.array((address(a), strides, a.shape), STRIDED)
+    if is_array(argument):
+        return np.uint64(address(argument))
+    if isinstance(argument, (np.generic, np.ndarray)):
+        return argument
+    if isinstance(argument, float):
+        return np.dtype(accumulator).type(argument)
+    if not INT.min <= argument <= INT.max:
+        raise OverflowError(f"a kernel takes ints of 32 bits, got {argument}")
+    return np.int32(argument)
+
+
+def described(argument, accumulator):
+    """The parameter that an argument is for, as host.h describes it: "float32*", "int32", "56 bytes"."""
+    if argument is None:
+        return "None"
+    if isinstance(argument, Strided):
+        return f"{argument.array.dtype}[4]"
+    if is_array(argument):
+        return f"{argument.dtype}*"
+    value = packed(argument, accumulator, None)
+    return value.dtype.name if value.ndim == 0 and value.dtype.kind != "V" else f"{value.nbytes} bytes"
