@@ -18,11 +18,11 @@ PANELS = 1 << 19  # bytes of weights that all tiles of a block use before the ne
 ROW = 112  # pixels that are a row where an image need not be seen as one: a multiple of all usual tiles' pixels
 
 
-def correlate(x, w, walk, y, bias=None, low=-np.inf):
+def correlate(x, w, walk, y, bias=None, low=-np.inf, kept=None):
     """Fill y's outputs of the Walk: y = max(low, sum over taps and channels of x w + bias).
 
     x: N x H x W x G Cg, contiguous. w: G x OCg x Cg x kernel positions, any strides. y: N x YH x YW x G OCg,
-    contiguous. bias: G OCg, or None. Arrays of one dtype.
+    contiguous. bias: G OCg, or None. Arrays of one dtype. kept: what was made of w (prepare.py).
     """
     g, ocg, cg, _ = w.shape
     copied = not walk.inside(x.shape[1:3])
@@ -42,7 +42,7 @@ def correlate(x, w, walk, y, bias=None, low=-np.inf):
     block = 1 if x.shape[1] == 1 < rows else block
     while block > 1 and n * g * -(-rows // block) < 4 * threads:
         block = -(-block // 2)
-    panels, vectors = pack(w, walk.order)
+    panels, vectors = pack(w, walk.order, kept)
     units = n * g * -(-rows // block)
     parts = min(panels.shape[1], -(-threads // units)) if units < threads else 1
     start = np.zeros((g, panels.shape[1] * panels.shape[4]), x.dtype)
