@@ -40,11 +40,12 @@ def correlate(x, w, walk, y, bias=None, low=-np.inf, kept=None):
     threads = get_num_threads()
     block = max(1, min(rows, (SCRATCH // (pitch * x.itemsize) - reach) // sh + 1))
     block = 1 if x.shape[1] == 1 < rows else block
-    while block > 1 and n * g * -(-rows // block) < 4 * threads:
-        block = -(-block // 2)
     panels, vectors = pack(w, walk.order, kept)
-    units = n * g * -(-rows // block)
-    parts = min(panels.shape[1], -(-threads // units)) if units < threads else 1
+    few = w.nbytes > x[0].nbytes  # pixels: threads divide up the output channels rather than read all weights each
+    while block > 1 and n * g * -(-rows // block) * (panels.shape[1] if few else 1) < 4 * threads:
+        block = -(-block // 2)
+    units, wanted = n * g * -(-rows // block), 4 * threads if few else threads
+    parts = min(panels.shape[1], -(-wanted // units)) if units < wanted else 1
     start = np.zeros((g, panels.shape[1] * panels.shape[4]), x.dtype)
     if bias is not None:
         start[:, :ocg] = bias.reshape(g, ocg)

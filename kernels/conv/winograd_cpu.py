@@ -27,7 +27,7 @@ from .winograd_weights import grad_weight
 __all__ = ["SUPPORTS", "forward", "grad_input", "grad_weight", "supports"]
 
 CHUNK = 1 << 19  # bytes of V and M in work at a time, by tiles
-LARGE = 1 << 24  # bytes of U from which on work goes by panels
+LARGE, LARGE_FOR_FEW = 1 << 24, 1 << 21  # bytes of U from which on work goes by panels; where TILES are all there are
 TILES = 112  # in work at a time, by panels
 CHANNELS = 128  # input channels whose U is in work at a time, by panels
 
@@ -85,7 +85,7 @@ def _convolve(x, w, order, size, padding, algorithm, kept, bias=None, low=-np.in
         start[:oc] = bias
     across, down = -(-size[1] // m), -(-size[0] // m)
     total = n * across * down
-    large = q * q * c * blocks * b * x.itemsize > LARGE and blocks > 1
+    large = q * q * c * blocks * b * x.itemsize > (LARGE if total > TILES else LARGE_FOR_FEW) and blocks > 1
     P = split(min(total, TILES) if large else total, most_pixels(vectors))
     sizes = height, width, c, -(-c // L) * L, *size, oc, *padding, m, q, down, across, total, P, b
     addresses = (
