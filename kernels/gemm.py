@@ -18,8 +18,8 @@ MEDIUM = 1 << 21  # multiplications up to which it pays to do them in parts of t
 TERMS = 512  # of a sum that are added up in the arrays' dtype
 
 
-def matmul(a, b):
-    """a b, M x N and contiguous. a: M x K, b: K x N, of one float dtype, any strides."""
+def matmul(a, b, kept=None):
+    """a b, M x N and contiguous. a: M x K, b: K x N, of one float dtype, any strides. kept: what was made of b."""
     size = a.shape[0] * a.shape[1] * b.shape[1]
     if size <= SMALL:
         return np.matmul(a, b)
@@ -27,7 +27,7 @@ def matmul(a, b):
         return _in_parts(a, b, -(-size // SMALL))
     if a.size + a.shape[0] * b.shape[1] < b.size:  # b is worth more than packing a and turning y around
         return np.ascontiguousarray(_product(b.T, a.T).T)
-    return _product(a, b)
+    return _product(a, b, kept)
 
 
 def _in_parts(a, b, parts):
@@ -43,12 +43,12 @@ def _in_parts(a, b, parts):
     return y
 
 
-def _product(a, b):
-    """a b; b is packed, a is read where it lies."""
+def _product(a, b, kept=None):
+    """a b; b is packed, a is read where it lies. kept: see prepare.py."""
     (m, k), n = a.shape, b.shape[1]
     if any(step % a.itemsize for step in a.strides):
         a = np.ascontiguousarray(a)
-    panels, vectors = pack(b.T[None, :, :, None], (0,))
+    panels, vectors = pack(b.T[None, :, :, None], (0,), kept)
     width, pixels = panels.shape[4], split(m, most_pixels(vectors))
     long = k > 2 * TERMS
     y = empty((m, n), a.dtype)

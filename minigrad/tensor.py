@@ -32,7 +32,9 @@ class Tensor:
     only floating-point tensors can. Raises TypeError for dtypes and data that cannot be handled.
     """
 
-    __slots__ = ("__weakref__", "_data", "_fn", "_grad", "_is_view", "_made_at", "_version", "hooks", "requires_grad")
+    __slots__ = (
+        "__weakref__", "_data", "_fn", "_grad", "_is_view", "_kept", "_made_at", "_version", "hooks", "requires_grad",
+    )
     __array_ufunc__ = None  # ndarray + Tensor: NumPy steps back and lets Tensor.__radd__ do it
 
     def __init__(self, data, dtype=None, requires_grad=False):
@@ -56,6 +58,7 @@ class Tensor:
         self._fn = fn  # the Function that computed it, None for a leaf
         self.hooks = None  # see hooks.py
         self._version = version
+        self._kept = None  # see kept.py
         self._made_at = version.count  # the state of the memory that `_fn` accounts for
         self._is_view = False
 

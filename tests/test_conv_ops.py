@@ -278,7 +278,7 @@ def test_the_forced_algorithm_is_the_one_that_runs(monkeypatch):
     row = conv.lookup("reference", "cpu", None, None, None)
     for name in ("forward", "grad_input", "grad_weight"):
         function = getattr(row, name)
-        monkeypatch.setattr(row, name, lambda *args, f=function, n=name: (ran.append(n), f(*args))[1])
+        monkeypatch.setattr(row, name, lambda *a, f=function, n=name, **k: (ran.append(n), f(*a, **k))[1])
     x, w = random(1, 1, 4, 4), random(1, 1, 3, 3)
     with mg.conv_algorithm("reference"):
         mg.conv2d(x, w).sum().backward()

@@ -7,7 +7,8 @@ A row is a module with three array functions, all in terms of one `ConvParams` p
     grad_weight(x, gy, p, w_shape) -> gw   OC x C/G x KH x KW
 
 They are the three partial derivatives of one trilinear form <gy, conv(x, w)>. Arrays may have any strides;
-y and gx come back with channels-last strides. A row that is not for every convolution says so in
+y and gx come back with channels-last strides. forward also takes a bias, a lower bound of y, and, as grad_input does,
+`kept`: what was made of w before (prepare.py). A row that is not for every convolution says so in
 `supports(w_shape, p)`, and in words in SUPPORTS. Every row computes cross-correlation, what deep learning calls
 convolution, except "flipped", which computes true convolution (the kernel rotated by 180 degrees).
 """

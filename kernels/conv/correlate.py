@@ -19,11 +19,12 @@ LITTLE = 1 << 25  # multiplications up to which each thread gets one piece of wo
 ROW = 112  # pixels that are a row where an image need not be seen as one: a multiple of all usual tiles' pixels
 
 
-def correlate(x, w, walks, y, bias=None, low=-np.inf):
+def correlate(x, w, walks, y, bias=None, low=-np.inf, kept=None):
     """Fill y's outputs of the Walks: y = max(low, sum over taps and channels of x w + bias).
 
     x: N x H x W x G Cg, contiguous. w: G x OCg x Cg x kernel positions, any strides. walks: of one stride; a kernel
     position is in one of them at most. y: N x YH x YW x G OCg, contiguous. bias: G OCg, or None. Arrays of one dtype.
+    kept: what was made of w (prepare.py).
     """
     g, ocg, cg, _ = w.shape
     x, y, walks, rows_at = _rows(x, y, walks)
@@ -36,7 +37,7 @@ def correlate(x, w, walks, y, bias=None, low=-np.inf):
     pixel = (cg + lanes(x.dtype) * clashes(cg * sw, x.dtype)) if copied else c
     reach, span = max(seen.dh) + 1, (cols - 1) * sw + max(seen.dw) + 1
     pitch = span * pixel if copied else width * c
-    panels, vectors = pack(w, both.order)
+    panels, vectors = pack(w, both.order, kept)
     _, count, _, _, wide = panels.shape
     flat = height == 1 < rows
     wanted = get_num_threads() * (4 if n * rows * cols * panels.size > LITTLE else 1)

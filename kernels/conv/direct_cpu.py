@@ -18,18 +18,18 @@ from .walk import Walk, forward_walk, input_grad_walks
 from .weight_gradient import weight_gradient
 
 
-def forward(x, w, p, bias=None, low=-np.inf, flip=False):
+def forward(x, w, p, bias=None, low=-np.inf, flip=False, kept=None):
     """y = max(low, conv(x, w) + bias). x: N x C x H x W, w: OC x C/G x KH x KW, bias: OC -> N x OC x OH x OW."""
     if depthwise_cpu.fits(w.shape, p, x.dtype):
         return depthwise_cpu.forward(x, w, p, bias, low, flip)
     n, oc, oh, ow = conv_output_shape(x.shape, w.shape, p)
     y = empty((n, oh, ow, oc), x.dtype)
     if y.size:
-        correlate(nhwc(x), by_position(w, p.groups), [forward_walk(x.shape, w.shape, p, flip)], y, bias, low)
+        correlate(nhwc(x), by_position(w, p.groups), [forward_walk(x.shape, w.shape, p, flip)], y, bias, low, kept)
     return nchw(y)
 
 
-def grad_input(gy, w, p, x_shape, flip=False):
+def grad_input(gy, w, p, x_shape, flip=False, kept=None):
     """gx of conv(x, w): walks over gy for the phases of the stride, or one for all. gy: N x OC x OH x OW -> x_shape."""
     if depthwise_cpu.fits(w.shape, p, gy.dtype):
         return depthwise_cpu.grad_input(gy, w, p, x_shape, flip)
@@ -42,7 +42,7 @@ def grad_input(gy, w, p, x_shape, flip=False):
     if reached < h * width or not gy.size:
         share_out(_clear, gx.size, gx.reshape(-1))
     if walks and gx.size and gy.size:
-        correlate(nhwc(gy), by_position(w, p.groups).transpose(0, 2, 1, 3), walks, gx)
+        correlate(nhwc(gy), by_position(w, p.groups).transpose(0, 2, 1, 3), walks, gx, kept=kept)
     return nchw(gx)
 
 

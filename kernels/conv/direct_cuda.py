@@ -11,7 +11,7 @@ SLICE = 64  # pixels at least that one thread of the weight gradient sums up
 THREADS = 1 << 16  # threads that keep a large GPU busy
 
 
-def forward(x, w, p, bias=None, low=-math.inf, flip=False):
+def forward(x, w, p, bias=None, low=-math.inf, flip=False, kept=None):
     """y = max(low, conv(x, w) + bias). x: N x C x H x W, w: OC x C/G x KH x KW, bias: OC -> N x OC x OH x OW."""
     n, oc, oh, ow = conv_output_shape(x.shape, w.shape, p)
     y = nchw(empty((n, oh, ow, oc), x.dtype, x))
@@ -22,7 +22,7 @@ def forward(x, w, p, bias=None, low=-math.inf, flip=False):
     return y
 
 
-def grad_input(gy, w, p, x_shape, flip=False):
+def grad_input(gy, w, p, x_shape, flip=False, kept=None):
     """gx of conv(x, w). gy: N x OC x OH x OW -> x_shape."""
     n, c, h, width = x_shape
     gx = nchw(empty((n, h, width, c), gy.dtype, gy))

@@ -8,14 +8,14 @@ import numpy as np
 from . import direct_cpu
 
 
-def forward(x, w, p, bias=None, low=-np.inf):
+def forward(x, w, p, bias=None, low=-np.inf, kept=None):
     """y = max(low, x * w + bias). x: N x C x H x W, w: OC x C/G x KH x KW, bias: OC -> N x OC x OH x OW."""
-    return direct_cpu.forward(x, w, p, bias, low, flip=True)
+    return direct_cpu.forward(x, w, p, bias, low, flip=True, kept=kept)
 
 
-def grad_input(gy, w, p, x_shape):
+def grad_input(gy, w, p, x_shape, kept=None):
     """gx of x * w. gy: N x OC x OH x OW -> x_shape."""
-    return direct_cpu.grad_input(gy, w, p, x_shape, flip=True)
+    return direct_cpu.grad_input(gy, w, p, x_shape, flip=True, kept=kept)
 
 
 def grad_weight(x, gy, p, w_shape):

@@ -7,12 +7,12 @@ import math
 from . import direct_cuda
 
 
-def forward(x, w, p, bias=None, low=-math.inf):
+def forward(x, w, p, bias=None, low=-math.inf, kept=None):
     """y = max(low, x * w + bias). x: N x C x H x W, w: OC x C/G x KH x KW, bias: OC -> N x OC x OH x OW."""
     return direct_cuda.forward(x, w, p, bias, low, flip=True)
 
 
-def grad_input(gy, w, p, x_shape):
+def grad_input(gy, w, p, x_shape, kept=None):
     """gx of x * w. gy: N x OC x OH x OW -> x_shape."""
     return direct_cuda.grad_input(gy, w, p, x_shape, flip=True)
 

@@ -28,14 +28,14 @@ PIXELS = 128  # rows of the matrix at a time, and
 PART = 256  # its columns and output channels at a time, for the weight gradient
 
 
-def forward(x, w, p, bias=None, low=-np.inf):
+def forward(x, w, p, bias=None, low=-np.inf, kept=None):
     """y = max(low, conv(x, w) + bias). x: N x C x H x W, w: OC x C/G x KH x KW, bias: OC -> N x OC x OH x OW."""
     n, oc, oh, ow = conv_output_shape(x.shape, w.shape, p)
     y = empty((n, oh, ow, oc), x.dtype)
     if y.size == 0:
         return nchw(y)
     cg, taps, total, threads = w.shape[1], w.shape[2] * w.shape[3], n * oh * ow, get_num_threads()
-    panels, vectors = pack(w.reshape(p.groups, -1, cg, taps), range(taps))
+    panels, vectors = pack(w.reshape(p.groups, -1, cg, taps), range(taps), kept)
     blocks, width = panels.shape[1], panels.shape[4]
     part = split(cg * taps, COLUMNS)
     pitch, high = _pitch(part, x.itemsize), most_pixels(vectors)
@@ -63,14 +63,14 @@ def forward(x, w, p, bias=None, low=-np.inf):
     return nchw(y)
 
 
-def grad_input(gy, w, p, x_shape):
+def grad_input(gy, w, p, x_shape, kept=None):
     """gx of conv(x, w): the product with the transposed weight, folded. gy: N x OC x OH x OW -> x_shape."""
     (n, c, h, width), (oh, ow), (cg, kh, kw) = x_shape, gy.shape[2:], w.shape[1:]
     gx = empty((n, h, width, c), gy.dtype)
     if gx.size == 0:
         return nchw(gx)
     matrices = w.reshape(p.groups, -1, cg, kh * kw).transpose(0, 2, 1, 3)
-    panels, vectors = pack(matrices, range(kh * kw))
+    panels, vectors = pack(matrices, range(kh * kw), kept)
     blocks, ocg, b = panels.shape[1], panels.shape[3], panels.shape[4]
     part = split(blocks, max(1, 2 * COLUMNS // (kw * b)))
     pitch, high, threads = _pitch(kw * part * b, gy.itemsize), most_pixels(vectors), get_num_threads()

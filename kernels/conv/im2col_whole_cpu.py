@@ -17,7 +17,7 @@ from .params import conv_output_shape
 G_KH_KW_C_OC = (0, 3, 4, 2, 1)
 
 
-def forward(x, w, p, bias=None, low=-np.inf):
+def forward(x, w, p, bias=None, low=-np.inf, kept=None):
     """y = max(low, conv(x, w) + bias). x: N x C x H x W, w: OC x C/G x KH x KW, bias: OC -> N x OC x OH x OW."""
     n, oc, oh, ow = conv_output_shape(x.shape, w.shape, p)
     cols, wm = unfold(x, w.shape, p), weight_matrix(w, p.groups)
@@ -28,7 +28,7 @@ def forward(x, w, p, bias=None, low=-np.inf):
     return finished(from_channels_last(y), bias, low)
 
 
-def grad_input(gy, w, p, x_shape):
+def grad_input(gy, w, p, x_shape, kept=None):
     """gx of conv(x, w): the product with the transposed weight, folded. gy: N x OC x OH x OW -> x_shape."""
     n, oc, oh, ow = gy.shape
     rows = to_channels_last(gy, p.groups).reshape(n * oh * ow, p.groups, oc // p.groups)

@@ -6,7 +6,8 @@ import numpy as np
 
 from ..jit import jit
 from ..memory import clear, copy
-from ..threads import scratch, share_out
+from ..prepare import prepared
+from ..threads import share_out
 from ..tile import lanes
 from ..transpose import run_transpose, transpose
 
@@ -18,17 +19,20 @@ def vectors_for(channels, dtype):
     return min(-(-channels // lanes(dtype)), 3) if channels <= 3 * lanes(dtype) else 2
 
 
-def pack(w, order):
+def pack(w, order, kept=None):
     """w (G x OCg x Cg x positions) as panels G x OCg/B x taps x Cg x B, zeros after the last channel; and B / L.
 
-    w: any strides. order: the kernel position of each tap, all of them different.
+    w: any strides. order: the kernel position of each tap, all of them different. kept: see prepare.py.
     """
     g, ocg, cg, _ = w.shape
     vectors, L = vectors_for(ocg, w.dtype), lanes(w.dtype)
     width = vectors * L
-    panels = scratch("panels", (g, -(-ocg // width), len(order), cg, width), w.dtype)
-    share_out(_pack, g * panels.shape[1] * PARTS, transpose(w.dtype).address, w, taps(w, order), panels, L)
-    return panels, vectors
+    shape = g, -(-ocg // width), len(order), cg, width
+
+    def fill(panels):
+        share_out(_pack, g * shape[1] * PARTS, transpose(w.dtype).address, w, taps(w, order), panels, L)
+
+    return prepared(kept, ("panels", tuple(order)), w, shape, fill), vectors
 
 
 def taps(w, order):

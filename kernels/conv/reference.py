@@ -30,7 +30,7 @@ def taps(x_shape, w_shape, p):
                                 yield n, oc, oh, ow, kh, kw, h, w, channels
 
 
-def forward(x, w, p, bias=None, low=-np.inf):
+def forward(x, w, p, bias=None, low=-np.inf, kept=None):
     """y = max(low, conv(x, w) + bias): sum x times w into y."""
     y = channels_last(conv_output_shape(x.shape, w.shape, p), np.float64)
     for n, oc, oh, ow, kh, kw, h, wi, channels in taps(x.shape, w.shape, p):
@@ -38,7 +38,7 @@ def forward(x, w, p, bias=None, low=-np.inf):
     return finished(y.astype(x.dtype), bias, low)
 
 
-def grad_input(gy, w, p, x_shape):
+def grad_input(gy, w, p, x_shape, kept=None):
     """gx: sum gy times w into gx."""
     gx = channels_last(x_shape, np.float64)
     for n, oc, oh, ow, kh, kw, h, wi, channels in taps(x_shape, w.shape, p):

@@ -13,6 +13,7 @@ import numpy as np
 from ..arrays import nchw, nhwc
 from ..buffers import empty
 from ..jit import jit
+from ..prepare import prepared
 from ..sandwich import sandwich
 from ..threads import get_num_threads, scratch, share_out
 from ..tile import lanes, most_pixels, split, tile
@@ -26,7 +27,7 @@ from .winograd_weights import grad_weight
 __all__ = ["SUPPORTS", "forward", "grad_input", "grad_weight", "supports"]
 
 CHUNK = 1 << 19  # bytes of V and M in work at a time, by tiles
-LARGE = 1 << 24  # bytes of U from which on work goes by panels
+LARGE, LARGE_FOR_FEW = 1 << 24, 1 << 21  # bytes of U from which on work goes by panels; where TILES are all there are
 TILES = 112  # in work at a time, by panels
 CHANNELS = 128  # input channels whose U is in work at a time, by panels
 
@@ -38,18 +39,19 @@ def supports(w_shape, p):
     return tuple(w_shape[2:]) == (3, 3) and p.stride == (1, 1) and p.dilation == (1, 1) and p.groups == 1
 
 
-def forward(x, w, p, bias=None, low=-np.inf, algorithm=F4):
+def forward(x, w, p, bias=None, low=-np.inf, algorithm=F4, kept=None):
     """y = max(low, conv(x, w) + bias). x: N x C x H x W, w: OC x C x 3 x 3, bias: OC -> N x OC x OH x OW."""
     size = conv_output_shape(x.shape, w.shape, p)[2:]
     (top, _), (left, _) = p.padding
-    return nchw(_convolve(nhwc(x), by_position(w, 1), range(9), size, (top, left), algorithm, bias, low))
+    return nchw(_convolve(nhwc(x), by_position(w, 1), range(9), size, (top, left), algorithm, kept, bias, low))
 
 
-def grad_input(gy, w, p, x_shape, algorithm=F4):
+def grad_input(gy, w, p, x_shape, algorithm=F4, kept=None):
     """gx of conv(x, w): gy convolved with the rotated kernel. gy: N x OC x OH x OW -> x_shape."""
     (top, _), (left, _) = p.padding
     exchanged = by_position(w, 1).transpose(0, 2, 1, 3)
-    return nchw(_convolve(nhwc(gy), exchanged, range(8, -1, -1), x_shape[2:], (2 - top, 2 - left), algorithm))
+    padding = 2 - top, 2 - left
+    return nchw(_convolve(nhwc(gy), exchanged, range(8, -1, -1), x_shape[2:], padding, algorithm, kept))
 
 
 class Plan(NamedTuple):
@@ -65,10 +67,10 @@ class Plan(NamedTuple):
     addresses: tuple  # of the compiled B^T, G, tile, A^T and transposition
 
 
-def _convolve(x, w, order, size, padding, algorithm, bias=None, low=-np.inf):
+def _convolve(x, w, order, size, padding, algorithm, kept, bias=None, low=-np.inf):
     """y, N x OH x OW x OC, of x, N x H x W x C, and w, 1 x OC x C x 9, whose tap t has kernel position order[t].
 
-    padding: zeros above and left of x; may be negative.
+    padding: zeros above and left of x; may be negative. kept: what was made of w (prepare.py).
     """
     n, height, width, c = x.shape
     oc, m, q, L = w.shape[1], algorithm.m, algorithm.m + 2, lanes(x.dtype)
@@ -83,7 +85,7 @@ def _convolve(x, w, order, size, padding, algorithm, bias=None, low=-np.inf):
         start[:oc] = bias
     across, down = -(-size[1] // m), -(-size[0] // m)
     total = n * across * down
-    large = q * q * c * blocks * b * x.itemsize > LARGE and blocks > 1
+    large = q * q * c * blocks * b * x.itemsize > (LARGE if total > TILES else LARGE_FOR_FEW) and blocks > 1
     P = split(min(total, TILES) if large else total, most_pixels(vectors))
     sizes = height, width, c, -(-c // L) * L, *size, oc, *padding, m, q, down, across, total, P, b
     addresses = (
@@ -93,22 +95,26 @@ def _convolve(x, w, order, size, padding, algorithm, bias=None, low=-np.inf):
     )
     sizes = np.array(sizes, np.int64)
     plan = Plan(x.reshape(-1), y.reshape(-1), w, taps(w, order), start, low, sizes, addresses)
-    (_by_panels if large else _by_tiles)(plan, blocks, order)
+    (_by_panels if large else _by_tiles)(plan, blocks, order, kept)
     return y
 
 
 # --- a few tiles at a time, all channels
 
 
-def _by_tiles(plan, blocks, order):
+def _by_tiles(plan, blocks, order, kept):
     c, cv, q, total, P, b = plan.sizes[[2, 3, 10, 13, 14, 15]].tolist()
     dtype, threads = plan.x.dtype, get_num_threads()
     L, cp, ocp = lanes(dtype), row_width(c, dtype), blocks * b
     us = apart(blocks * c * b, L)
-    U, zeros = scratch("U", q * q * us, dtype), np.zeros(max(cv, ocp), dtype)
-    panels, _ = pack(plan.w, order)
-    given = panels.reshape(-1), U, np.zeros(b, dtype), c, (q * us, us)
-    share_out(_transform_weights, blocks * c, plan.addresses[1], *given)
+    zeros = np.zeros(max(cv, ocp), dtype)
+
+    def transform(U):
+        panels, _ = pack(plan.w, order)
+        given = panels.reshape(-1), U, np.zeros(b, dtype), c, (q * us, us)
+        share_out(_transform_weights, blocks * c, plan.addresses[1], *given)
+
+    U = prepared(kept, ("U", q, tuple(order)), plan.w, q * q * us, transform)
     most = max(1, CHUNK // (q * q * (cp + ocp) * plan.x.itemsize * P)) * P
     shares = threads * -(-total // (threads * most))
     chunk = -(-total // (shares * P)) * P
@@ -152,20 +158,32 @@ def _chunks(first, last, plan, U, V, M, patch, zeros, steps):
 # --- a few weights at a time, many tiles
 
 
-def _by_panels(plan, blocks, _):
+def _by_panels(plan, blocks, order, kept):
     c, cv, q, total, P, b = plan.sizes[[2, 3, 10, 13, 14, 15]].tolist()
     dtype = plan.x.dtype
     L, chunk = lanes(dtype), -(-min(total, TILES) // P) * P
     vs, us, ms = apart(chunk * CHANNELS, L), apart(CHANNELS * b, L), apart(chunk * b, L)
-    V, zeros = scratch("V", -(-c // CHANNELS) * q * q * vs, dtype), np.zeros(max(cv, b), dtype)
-    steps = np.array([vs, us, ms], np.int64)
+    parts = -(-c // CHANNELS)
+    V, zeros = scratch("V", parts * q * q * vs, dtype), np.zeros(max(cv, b), dtype)
+    steps = np.array([vs, us, ms, q * q * us if kept is not None else 0], np.int64)
+
+    def transform_weights(U):
+        def piece(first, last):
+            _panel_weights(first, last, plan, U, scratch("w", 9 * us, dtype), zeros[:b], steps, L)
+
+        share_out(piece, blocks * parts, pieces=blocks * parts)
+
+    if kept is not None:
+        recipe, size = ("U by panels", q, tuple(order)), blocks * parts * q * q * us
+        kept_U = prepared(kept, recipe, plan.w, size, transform_weights)
 
     def transform(first, last, t0):
         patch = scratch("patch", q * q * c + L, dtype)
         _transform_inputs(first, last, t0, plan, V, patch, zeros, steps)
 
     def piece(first, last, t0, t1):
-        U, M, panel = scratch("U", q * q * us, dtype), scratch("M", q * q * ms, dtype), scratch("w", 9 * us, dtype)
+        U = scratch("U", q * q * us, dtype) if kept is None else kept_U
+        M, panel = scratch("M", q * q * ms, dtype), scratch("w", 9 * us, dtype)
         patch = scratch("patch", q * q * b + L, dtype)
         _panels(first, last, t0, t1, plan, V, U, M, panel, patch, zeros[:b], steps, L)
 
@@ -184,18 +202,37 @@ def _transform_inputs(first, last, t0, plan, V, patch, zeros, steps):
 
 
 @jit
+def _panel_weights(first, last, plan, U, panel, zeros, steps, L):
+    """U of some units (panel of output channels, CHANNELS input channels)."""
+    parts = -(-plan.sizes[2] // CHANNELS)
+    for unit in range(first, last):
+        to = U.ctypes.data + unit * steps[3] * U.itemsize
+        _part_of_panel(plan, to, unit // parts, unit % parts * CHANNELS, panel, zeros, steps[1], L)
+
+
+@jit
+def _part_of_panel(plan, U, b, c0, panel, zeros, us, L):
+    """U of CHANNELS input channels from c0 on and the output channels of panel b."""
+    C, q, B = plan.sizes[2], plan.sizes[10], plan.sizes[15]
+    K = min(CHANNELS, C - c0)
+    pack_panel(plan.addresses[4], plan.w, plan.tap, panel.ctypes.data, 0, b, c0, c0 + K, c0, K, B, L)
+    weights(plan.addresses[1], panel.ctypes.data, U, zeros, 0, K, K, (q * us, us))
+
+
+@jit
 def _panels(first, last, t0, t1, plan, V, U, M, panel, patch, zeros, steps, L):
     """Some panels of output channels of the tiles t0 ... t1, from their transformed inputs to y."""
     _, _, C, _, OH, OW, OC, _, _, m, q, down, across, _, P, B = plan.sizes
-    vs, us, ms = steps
-    size = V.itemsize
+    vs, us, ms, us_kept = steps  # us_kept: from one U to the next, 0 if they are made here, all in the same place
+    size, parts = V.itemsize, -(-C // CHANNELS)
     for b in range(first, last):
         for c0 in range(0, C, CHANNELS):
             K = min(CHANNELS, C - c0)
-            pack_panel(plan.addresses[4], plan.w, plan.tap, panel.ctypes.data, 0, b, c0, c0 + K, c0, K, B, L)
-            weights(plan.addresses[1], panel.ctypes.data, U.ctypes.data, zeros, 0, K, K, (q * us, us))
+            at = U.ctypes.data + (b * parts + c0 // CHANNELS) * us_kept * size
+            if us_kept == 0:
+                _part_of_panel(plan, at, b, c0, panel, zeros, us, L)
             seen = V.ctypes.data + c0 // CHANNELS * q * q * vs * size
-            products(plan.addresses[2], seen, U.ctypes.data, M.ctypes.data, zeros, t1 - t0, vs, us, ms, K, CHANNELS, B,
+            products(plan.addresses[2], seen, at, M.ctypes.data, zeros, t1 - t0, vs, us, ms, K, CHANNELS, B,
                      B, 0, q, P, B, c0 > 0)
         outputs(plan.addresses[3], M.ctypes.data, plan.y, patch, plan.bias[b * B :], plan.low, t0, t1, ms, B, OH, OW,
                 OC, b * B, min(B, OC - b * B), m, q, down, across)

@@ -11,6 +11,7 @@ from minigrad.kernels.conv.params import dims, integer
 
 from ..autograd import Function
 from ..device import device_of
+from ..kept import kept
 from ..modes import Setting
 from ..tensor import as_tensor
 from .activation import Gate
@@ -21,15 +22,20 @@ _forced = ContextVar("conv_algorithm", default=None)
 
 
 class _Conv(Function):
-    """What the three share: ConvParams p, algorithm, x_shape and w_shape. Each has its `which`, a pass of the table."""
+    """What the three share: ConvParams p, algorithm, x_shape and w_shape. Each has its `which`, a pass of the table.
+
+    kept: of w (kept.py).
+    """
+
+    kept = None
 
     def kernels(self, array):
         """The row of the table that computes this: a module with forward, grad_input and grad_weight."""
         return conv.lookup(self.algorithm, device_of(array), self.x_shape, self.w_shape, self.p, self.which)
 
-    def partner(self, other):
-        """Another of the three Functions, for the same convolution."""
-        return other(p=self.p, algorithm=self.algorithm, x_shape=self.x_shape, w_shape=self.w_shape)
+    def partner(self, other, kept=None):
+        """Another of the three Functions, for the same convolution; kept: if it is with the same w."""
+        return other(p=self.p, algorithm=self.algorithm, x_shape=self.x_shape, w_shape=self.w_shape, kept=kept)
 
 
 class Conv2d(_Conv):
@@ -38,7 +44,7 @@ class Conv2d(_Conv):
     which, relu = "forward", False
 
     def forward(self, x, w, b=None):
-        y = self.kernels(x).forward(x, w, self.p, b, 0.0 if self.relu else -math.inf)
+        y = self.kernels(x).forward(x, w, self.p, b, 0.0 if self.relu else -math.inf, kept=self.kept)
         self.save(x if self.needs[1] else None, w if self.needs[0] else None, *([y] if self.relu else []))
         return y
 
@@ -46,7 +52,7 @@ class Conv2d(_Conv):
         x, w, *y = self.saved
         if self.relu:
             gy = Gate()(gy, *y)
-        gx = self.partner(Conv2dInputGrad)(gy, w) if self.needs[0] else None
+        gx = self.partner(Conv2dInputGrad, self.kept)(gy, w) if self.needs[0] else None
         gw = self.partner(Conv2dWeightGrad)(x, gy) if self.needs[1] else None
         return gx, gw, *(gy.sum((0, 2, 3)) if need else None for need in self.needs[2:])
 
@@ -58,11 +64,11 @@ class Conv2dInputGrad(_Conv):
 
     def forward(self, gy, w):
         self.save(gy if self.needs[1] else None, w if self.needs[0] else None)
-        return self.kernels(gy).grad_input(gy, w, self.p, self.x_shape)
+        return self.kernels(gy).grad_input(gy, w, self.p, self.x_shape, kept=self.kept)
 
     def backward(self, ggx):
         gy, w = self.saved
-        ggy = self.partner(Conv2d)(ggx, w) if self.needs[0] else None
+        ggy = self.partner(Conv2d, self.kept)(ggx, w) if self.needs[0] else None
         gw = self.partner(Conv2dWeightGrad)(ggx, gy) if self.needs[1] else None
         return ggy, gw
 
@@ -160,7 +166,8 @@ def conv_transpose2d(
     rows, columns = conv.conv_output_shape(x_shape, weight.shape, p)[2:]
     if (rows, columns) != x.shape[2:]:  # output_padding >= stride: windows beyond the last pixel, which see zeros
         x = pad(x, (0, columns - x.shape[3], 0, rows - x.shape[2]))
-    y = Conv2dInputGrad(p=p, algorithm=algorithm, x_shape=x_shape, w_shape=weight.shape)(x, weight)
+    f = Conv2dInputGrad(p=p, algorithm=algorithm, x_shape=x_shape, w_shape=weight.shape, kept=kept(weight))
+    y = f(x, weight)
     if bias is None:
         return y
     return y + _checked_bias(bias, y.shape[1], y.dtype, "ConvTranspose2d").reshape(1, -1, 1, 1)
@@ -177,7 +184,7 @@ def conv_algorithm(algorithm):
 def _convolution(x, weight, bias, stride, padding, dilation, groups, algorithm, op, relu=False):
     x, weight = map(as_float, same_dtype(x, weight))
     p = conv.conv_params(x.shape, weight.shape, stride, padding, dilation, groups, op)
-    f = Conv2d(p=p, algorithm=algorithm, x_shape=x.shape, w_shape=weight.shape, relu=relu)
+    f = Conv2d(p=p, algorithm=algorithm, x_shape=x.shape, w_shape=weight.shape, relu=relu, kept=kept(weight))
     return f(x, weight) if bias is None else f(x, weight, _checked_bias(bias, weight.shape[0], x.dtype, op))
 
 

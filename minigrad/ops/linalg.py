@@ -1,6 +1,7 @@
 """Matrix products."""
 from ..autograd import Function
 from ..device import device_of
+from ..kept import kept
 from ..tensor import as_tensor
 from .dims import broadcast_shapes
 from .promotion import same_dtype
@@ -23,11 +24,13 @@ class MatMul(Function):
 
 
 class Linear(Function):
-    """y = x w^T + b. x: N x IN, w: OUT x IN, b: OUT."""
+    """y = x w^T + b. x: N x IN, w: OUT x IN, b: OUT. kept: of w (kept.py)."""
+
+    kept = None
 
     def forward(self, x, w, b):
         self.save(x if self.needs[1] else None, w if self.needs[0] else None)
-        y = product(x, w.T)
+        y = product(x, w.T, self.kept)
         y += b
         return y
 
@@ -38,12 +41,12 @@ class Linear(Function):
         return gx, gw, gy.sum(0) if self.needs[2] else None
 
 
-def product(a, b):
-    """The array a b: a large one on the threads of the kernels, a small one by NumPy."""
+def product(a, b, kept=None):
+    """The array a b: a large one on the threads of the kernels, a small one by NumPy. kept: what was made of b."""
     if a.ndim == b.ndim == 2 and a.dtype.kind == "f" and a.size * b.shape[1] > SMALL and device_of(a) == "cpu":
         from minigrad.kernels.gemm import matmul as large_matmul  # loads Numba
 
-        return large_matmul(a, b)
+        return large_matmul(a, b, kept)
     return a @ b
 
 
@@ -75,6 +78,6 @@ def linear(x, weight, bias=None):
     if x.ndim == 2 and bias is not None:
         x, weight, bias = same_dtype(x, weight, bias)
         if bias.shape == weight.shape[:1]:
-            return Linear()(x, weight, bias)
+            return Linear(kept=kept(weight))(x, weight, bias)
     y = matmul(x, weight.transpose(0, 1))
     return y if bias is None else y + bias
