@@ -5,17 +5,33 @@ with the zeros around the edge, into a scratch that stays in the second-level ca
 is read), and each tile of tile.py sums over all taps and channels of P neighbouring outputs in registers. Taps that are
 neighbours in a row lie together in memory, and count as one tap with so many more channels.
 """
+from functools import lru_cache
+from typing import NamedTuple
+
 import numpy as np
 
 from ..jit import jit
 from ..memory import clear, copy
 from ..threads import get_num_threads, scratch, share_out
 from ..tile import lanes, most_pixels, run_tile, split, tile
-from .pack import pack
+from .pack import pack, vectors_for
 
 SCRATCH = 1 << 18  # bytes of input rows in work at a time: a fourth of a usual second-level cache
 PANELS = 1 << 19  # bytes of weights that all tiles of a block use before the next weights
 ROW = 112  # pixels that are a row where an image need not be seen as one: a multiple of all usual tiles' pixels
+
+
+class Plan(NamedTuple):
+    """What follows from the shapes alone."""
+
+    geometry: np.ndarray  # numbers that the loops unpack
+    offsets: np.ndarray  # of the taps from an output's first one, in elements
+    rows: np.ndarray  # input row, input column and output pixel of each row of outputs
+    address: int  # of the tile
+    copied: bool  # whether input rows are copied into a scratch, of
+    image: int  # so many elements
+    edge: int  # elements of one tile
+    units: int  # of work
 
 
 def correlate(x, w, walk, y, bias=None, low=-np.inf):
@@ -24,46 +40,55 @@ def correlate(x, w, walk, y, bias=None, low=-np.inf):
     x: N x H x W x G Cg, contiguous. w: G x OCg x Cg x kernel positions, any strides. y: N x YH x YW x G OCg,
     contiguous. bias: G OCg, or None. Arrays of one dtype.
     """
-    g, ocg, cg, _ = w.shape
-    copied = not walk.inside(x.shape[1:3])
-    x, y, walk, rows_at = _rows(x, y, walk)
-    n, height, width, c = x.shape
-    (rows, cols), (sh, sw) = walk.grid, walk.stride
-    top, left = min(walk.dh), min(walk.dw)
-    copied = copied or clashes(c * sw, x.dtype)
-    seen, thin = condensed(walk) if copied else (walk, (1, 1))
-    sh, sw = seen.stride
-    pixel = (cg + lanes(x.dtype) * clashes(cg * sw, x.dtype)) if copied else c
-    reach, span = max(seen.dh) + 1, (cols - 1) * sw + max(seen.dw) + 1
-    pitch = span * pixel if copied else width * c
-    offsets, together = _offsets(seen, pixel, pitch, pixel == cg)
-    threads = get_num_threads()
-    block = max(1, min(rows, (SCRATCH // (pitch * x.itemsize) - reach) // sh + 1))
-    block = 1 if x.shape[1] == 1 < rows else block
-    while block > 1 and n * g * -(-rows // block) < 4 * threads:
-        block = -(-block // 2)
-    panels, vectors = pack(w, walk.order)
-    units = n * g * -(-rows // block)
-    parts = min(panels.shape[1], -(-threads // units)) if units < threads else 1
+    g, ocg = w.shape[:2]
+    plan = _plan(x.shape, w.shape, y.shape, walk, x.dtype, get_num_threads())
+    panels, _ = pack(w, walk.order)
     start = np.zeros((g, panels.shape[1] * panels.shape[4]), x.dtype)
     if bias is not None:
         start[:, :ocg] = bias.reshape(g, ocg)
-    pixels = split(cols, most_pixels(vectors))
-    address = tile(pixels, vectors, x.dtype).address
-    _, count, _, _, wide = panels.shape
-    group = max(1, PANELS // (panels[0, 0].nbytes))
-    geometry = np.array([
-        height, width, c, cg, rows, cols, sh, sw, top, left, span, reach, *thin, pixel, block, parts, g, ocg, count,
-        len(offsets), together * cg, *y.shape[1:], walk.step[1], pixels, wide, group,
-    ], np.int64)
     arrays = x.reshape(-1), panels.reshape(-1), start.reshape(-1), y.reshape(-1)
+    rest = plan.offsets, plan.rows, plan.copied, low, plan.geometry
 
     def piece(first, last):
-        size = ((block - 1) * sh + reach) * pitch if copied else 0
-        image, edge = scratch("image", size + 64, x.dtype), scratch("edge", pixels * panels.shape[4], x.dtype)
-        _correlate(first, last, address, *arrays, image, edge, offsets, rows_at, copied, low, geometry)
+        image, edge = scratch("image", plan.image, x.dtype), scratch("edge", plan.edge, x.dtype)
+        _correlate(first, last, plan.address, *arrays, image, edge, *rest)
 
-    share_out(piece, units * parts, pieces=min(units * parts, 4 * threads))
+    share_out(piece, plan.units, pieces=min(plan.units, 4 * get_num_threads()))
+
+
+@lru_cache(256)
+def _plan(x_shape, w_shape, y_shape, walk, dtype, threads):
+    g, ocg, cg, _ = w_shape
+    copied = not walk.inside(x_shape[1:3])
+    x_shape, y_shape, walk, rows_at = _rows(x_shape, y_shape, walk)
+    n, height, width, c = x_shape
+    (rows, cols), (sh, sw) = walk.grid, walk.stride
+    top, left = min(walk.dh), min(walk.dw)
+    copied = copied or clashes(c * sw, dtype)
+    seen, thin = condensed(walk) if copied else (walk, (1, 1))
+    sh, sw = seen.stride
+    pixel = (cg + lanes(dtype) * clashes(cg * sw, dtype)) if copied else c
+    reach, span = max(seen.dh) + 1, (cols - 1) * sw + max(seen.dw) + 1
+    pitch = span * pixel if copied else width * c
+    offsets, together = _offsets(seen, pixel, pitch, pixel == cg)
+    block = max(1, min(rows, (SCRATCH // (pitch * dtype.itemsize) - reach) // sh + 1))
+    block = 1 if height == 1 < rows else block
+    while block > 1 and n * g * -(-rows // block) < 4 * threads:
+        block = -(-block // 2)
+    vectors = vectors_for(ocg, dtype)
+    wide = vectors * lanes(dtype)
+    count = -(-ocg // wide)
+    units = n * g * -(-rows // block)
+    parts = min(count, -(-threads // units)) if units < threads else 1
+    pixels = split(cols, most_pixels(vectors))
+    group = max(1, PANELS // (len(walk.order) * cg * wide * dtype.itemsize))
+    geometry = np.array([
+        height, width, c, cg, rows, cols, sh, sw, top, left, span, reach, *thin, pixel, block, parts, g, ocg, count,
+        len(offsets), together * cg, *y_shape[1:], walk.step[1], pixels, wide, group,
+    ], np.int64)
+    image = (((block - 1) * sh + reach) * pitch if copied else 0) + 64
+    address = tile(pixels, vectors, dtype).address
+    return Plan(geometry, offsets, rows_at, address, copied, image, pixels * wide, units * parts)
 
 
 def clashes(step, dtype):
@@ -71,24 +96,24 @@ def clashes(step, dtype):
     return step * np.dtype(dtype).itemsize % 2048 == 0
 
 
-def _rows(x, y, walk):
-    """x, y, the Walk, and where its rows begin: input row, input column and output pixel of each, an array rows x 3.
+def _rows(x_shape, y_shape, walk):
+    """Shapes, the Walk, and where its rows begin: input row, input column and output pixel of each, an array rows x 3.
 
     A single tap that meets all pixels of x and y does not care where images and rows end: all pixels are one image of
     rows of a convenient length, of which the last may overlap the one before.
     """
-    (rows, cols), n = walk.grid, x.shape[0]
+    (rows, cols), n = walk.grid, x_shape[0]
     everything = len(walk.dh) == 1 and walk.dh == walk.dw == (0,) and walk.step == walk.stride == (1, 1)
-    if everything and walk.grid == x.shape[1:3] == y.shape[1:3]:
+    if everything and walk.grid == x_shape[1:3] == y_shape[1:3]:
         pixels = n * rows * cols
         cols = min(pixels, ROW)
         starts = np.minimum(np.arange(-(-pixels // cols)) * cols, pixels - cols)
         table = np.stack([0 * starts, starts, starts], 1)
-        x, y = x.reshape(1, 1, pixels, -1), y.reshape(1, 1, pixels, -1)
-        return x, y, walk._replace(grid=(len(starts), cols)), table
+        images = ((1, 1, pixels, shape[3]) for shape in (x_shape, y_shape))
+        return *images, walk._replace(grid=(len(starts), cols)), table
     i = np.arange(rows)
-    out = (walk.origin[0] + i * walk.step[0]) * y.shape[2] + walk.origin[1]
-    return x, y, walk, np.stack([i * walk.stride[0], 0 * i, out], 1)
+    out = (walk.origin[0] + i * walk.step[0]) * y_shape[2] + walk.origin[1]
+    return x_shape, y_shape, walk, np.stack([i * walk.stride[0], 0 * i, out], 1)
 
 
 def condensed(walk):
