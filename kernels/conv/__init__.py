@@ -98,6 +98,7 @@ def estimates(x_shape, w_shape, p, which="forward"):
     return costs
 
 
+@lru_cache(1024)
 def select(x_shape, w_shape, p, which="forward"):
     """The algorithm that the rules behind "auto" name: a pure function of the shapes; never "flipped".
 
@@ -116,6 +117,7 @@ def _row(name):
     return import_module("." + name, __name__)
 
 
+@lru_cache(1024)
 def supports(algorithm, device, w_shape, p):
     """Whether a row of the table computes such a convolution: what its module's `supports` says, if it has one."""
     row = _row(TABLE[algorithm, device])
