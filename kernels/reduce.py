@@ -5,6 +5,8 @@ If the innermost one is summed, it is rows to be added up, else columns; what is
 numbers at a time are added in the array's dtype, those sums in float64, in parts that do not depend on the number of
 threads.
 """
+from functools import lru_cache
+
 import numpy as np
 
 from .jit import jit
@@ -12,7 +14,7 @@ from .threads import share_out
 
 TERMS = 64  # numbers that are added up in the array's dtype
 PART = 1 << 16  # elements of a piece of work, about: a part of the columns, or some rows
-LARGE, PIECES = 1 << 21, 8  # elements from which it pays to wake another thread; pieces that are handed out
+LARGE, PIECES = 1 << 18, 8  # elements from which it pays to wake another thread; pieces that are handed out
 WIDTH = 256  # narrower rows are taken together
 
 
@@ -21,11 +23,11 @@ def total(x, dims):
 
     x: of a float dtype, not empty.
     """
-    order = sorted(range(x.ndim), key=lambda i: -x.strides[i])
-    if not x.transpose(order).flags.c_contiguous:
+    order, back, kept, sizes, summed = _layout(x.shape, x.strides, dims)
+    flat = x.transpose(order)
+    if not flat.flags.c_contiguous:
         return None
-    sizes, summed = _merged([(x.shape[i], i in dims) for i in order if x.shape[i] > 1])
-    flat = x.transpose(order).reshape(-1)
+    flat = flat.reshape(-1)
     if not sizes or not any(summed):
         y = flat.astype(np.float64)
     elif summed[-1]:
@@ -34,8 +36,16 @@ def total(x, dims):
     else:
         y = columns(flat.reshape(-1, *sizes[-2:]))
         y = y.reshape(*sizes[:-2], sizes[-1]).sum(axis=tuple(i for i, s in enumerate(summed[:-2]) if s))
-    kept = [1 if i in dims else x.shape[i] for i in order]
-    return y.reshape(kept).transpose(np.argsort(order))
+    return y.reshape(kept).transpose(back)
+
+
+@lru_cache(256)
+def _layout(shape, strides, dims):
+    """The dimensions in the order of memory, and what brings them back; their sizes in the sum; `_merged`."""
+    order = sorted(range(len(shape)), key=lambda i: -strides[i])
+    kept = [1 if i in dims else shape[i] for i in order]
+    merged = _merged([(shape[i], i in dims) for i in order if shape[i] > 1])
+    return order, [order.index(i) for i in range(len(order))], kept, *merged
 
 
 def _merged(dimensions):

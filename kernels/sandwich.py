@@ -35,6 +35,7 @@ def numbers(matrix):
     return [[Fraction(entry) for entry in row.split()] for row in matrix.split(";")]
 
 
+@lru_cache
 def transposed(matrix):
     """The text of the transposed matrix."""
     return "; ".join(" ".join(map(str, column)) for column in zip(*numbers(matrix), strict=True))

@@ -51,9 +51,10 @@ def scratch(slot, shape, dtype):
     """
     buffers = _local.__dict__.setdefault("buffers", {})
     size = math.prod(shape if isinstance(shape, tuple) else (shape,)) * np.dtype(dtype).itemsize
-    if slot not in buffers or buffers[slot].size < size:
-        buffers[slot] = np.empty(size, np.uint8)
-    return buffers[slot][:size].view(dtype).reshape(shape)
+    memory = buffers.get(slot)
+    if memory is None or memory.size < size:
+        memory = buffers[slot] = np.empty(size, np.uint8)
+    return np.ndarray(shape, dtype, memory)
 
 
 class _Job:

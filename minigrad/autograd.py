@@ -63,12 +63,11 @@ class Function:
 
     def __call__(self, *inputs):
         recording = grad_enabled.get()
-        arrays = [self._array(t) for t in inputs]
+        self._check_inputs(inputs, recording)
+        arrays = [t._data for t in inputs]
         self.needs = [recording and t.requires_grad for t in inputs]
         if anomaly.get():
             self.where = _user_line()
-        if recording:
-            self._check_inputs(inputs)
         with np.errstate(all="ignore"):  # infinities and NaN flow, as in PyTorch; detect_anomaly finds them
             y = result = self.forward(*arrays)
         if isinstance(y, np.generic):  # what NumPy makes of 0-d arrays
@@ -76,8 +75,9 @@ class Function:
         elif not hasattr(y, "dtype"):
             raise TypeError(f"{self.name}.forward must return an array, got a {type(y).__name__}")
         version = made_at = None
+        memory = y if y.base is None else y.base
         for t, a in zip(inputs, arrays, strict=True):
-            if _same_memory(y, a):
+            if memory is (a if a.base is None else a.base):  # one is a view of the other, or both are of the same
                 version, made_at = t._version, t._made_at
                 y = y.view() if y is a else y
                 break
@@ -114,17 +114,14 @@ class Function:
         self.input_types = [(a.shape, a.dtype) for a in arrays]
         self._saved = [_Saved.pack(a, inputs, arrays, result, out) for a in self._pending]
 
-    def _array(self, t):
-        if not isinstance(t, Tensor):
-            raise TypeError(f"{self.name}: expected Tensors, got a {type(t).__name__}; `as_tensor` makes one")
-        return t._data
-
-    def _check_inputs(self, inputs):
-        """RuntimeError where the graph would be wrong: this node is in use, or an input is not what it was."""
-        if self.order is not None:
+    def _check_inputs(self, inputs, recording):
+        """TypeError for no Tensors. RuntimeError for a wrong graph: this node is in use, or an input was changed."""
+        if recording and self.order is not None:
             raise RuntimeError(f"{self.name}: this Function is part of a graph already; make a new one for each call")
         for t in inputs:
-            if t._made_at != t._version.count and t._is_stale():
+            if not isinstance(t, Tensor):
+                raise TypeError(f"{self.name}: expected Tensors, got a {type(t).__name__}; `as_tensor` makes one")
+            if recording and t._made_at != t._version.count and t._is_stale():
                 maker = "leaf" if t._fn is None else f"result of {t._fn.name}"
                 raise RuntimeError(
                     f"{self.name}: an input, a {maker}, was changed in place through another tensor that shares its "
@@ -200,11 +197,6 @@ class _Saved:
             return self.node
         node = fn if self.node is _Saved.OUTPUT else self.node
         return Tensor._wrap(self.array, node, self.version)
-
-
-def _same_memory(a, b):
-    """Whether one is a view of the other, or both are views of the same array."""
-    return (a if a.base is None else a.base) is (b if b.base is None else b.base)
 
 
 def _all_finite(t):

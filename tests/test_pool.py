@@ -8,6 +8,7 @@ from layouts import LAYOUTS
 import minigrad as mg
 from minigrad.kernels import pool
 from minigrad.kernels.pool import reference, spans, window_cpu
+from minigrad.kernels.tile import lanes
 
 ROWS = sorted(pool.TABLE)
 TOLERANCE = {"float64": 1e-14, "float32": 1e-6}
@@ -152,6 +153,21 @@ def test_special_values_in_max_pooling(case, name, device):
         assert_same(index, wanted_index)
 
 
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("kernel", [(2, 2), (3, 3), (3, 2, 1)])  # the last one overlaps, clipped
+def test_channels_in_vectors_in_fours_and_alone(kernel, dtype):
+    channels = 2 * lanes(dtype) + 4 + 3
+    size, stride, padding = (*kernel[:2], 0) if len(kernel) == 2 else kernel
+    p = pool.pool_params((2, channels, 9, 9), size, stride, padding)
+    x = np.random.default_rng(3).choice([0.0, 1.0, 2.0, 3.0, np.nan], (2, channels, 9, 9)).astype(dtype)
+    y, index = window_cpu.max_forward(x, p)
+    for actual, wanted in zip((y, index), reference.max_forward(x, p), strict=True):
+        assert_same(actual, wanted)
+    gy = random(*y.shape, seed=1, dtype=dtype)
+    gx = window_cpu.max_grad_input(gy, index, p, x.shape)
+    assert_same(gx, reference.max_grad_input(gy, index, p, x.shape), 4 * TOLERANCE[dtype])
+
+
 @pytest.mark.parametrize(("name", "device"), ROWS)
 def test_pooling_computed_by_hand(name, device):
     module = row(name, device)
@@ -207,8 +223,9 @@ def test_an_empty_batch_compiles_nothing(monkeypatch):
     loops = [name for name, value in vars(window_cpu).items() if hasattr(value, "py_func") and name != "_raise"]
     for name in loops:
         monkeypatch.setattr(window_cpu, name, fail)
-    monkeypatch.setattr(window_cpu, "_max_of", lambda *kernel: fail)
-    assert len(loops) == 11
+    for family in ("_max_of", "_share_of"):
+        monkeypatch.setattr(window_cpu, family, lambda *constants: fail)
+    assert len(loops) == 10
     for result, one in zip(all_functions(window_cpu, 0), all_functions(reference, 1), strict=True):
         assert result.shape == (0, *one.shape[1:]) and result.dtype == one.dtype
     with pytest.raises(AssertionError, match="a loop was called"):

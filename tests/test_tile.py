@@ -1,4 +1,6 @@
 """The register tile, the transforms and the walks under the fast convolutions, each against its definition."""
+from importlib import import_module
+
 import numpy as np
 import pytest
 
@@ -73,7 +75,8 @@ def test_nan_passes_the_lower_limit():
 @pytest.mark.parametrize("host", [Host(64, 14), Host(32, 6), Host(16, 12), Host(16, 6)])
 def test_other_vector_widths_give_the_same_convolution(monkeypatch, host):
     monkeypatch.setattr(tile_module, "host", lambda: host)
-    compiled = tile_module.tile, sandwich_module.sandwich, transpose_module.transpose
+    loops = import_module("minigrad.kernels.conv.correlate"), import_module("minigrad.kernels.conv.weight_gradient")
+    compiled = tile_module.tile, sandwich_module.sandwich, transpose_module.transpose, *(m._plan for m in loops)
     for family in compiled:
         family.cache_clear()
     rng = np.random.default_rng(0)

@@ -100,6 +100,7 @@ def estimates(x_shape, w_shape, p, which="forward"):
     return costs
 
 
+@lru_cache(1024)
 def select(x_shape, w_shape, p, which="forward"):
     """The algorithm that the rules behind "auto" name: a pure function of the shapes; never "flipped".
 
@@ -118,6 +119,7 @@ def _row(name):
     return import_module("." + name, __name__)
 
 
+@lru_cache(1024)
 def supports(algorithm, device, w_shape, p):
     """Whether a device has the row, and it computes such a convolution: what its `supports` says, if it has one."""
     if (algorithm, hardware(device)) not in TABLE:

@@ -5,13 +5,16 @@ with the zeros around the edge, into a scratch that stays in the second-level ca
 is read), and each tile of tile.py sums over all taps and channels of P neighbouring outputs in registers. Taps that are
 neighbours in a row lie together in memory, and count as one tap with so many more channels.
 """
+from functools import lru_cache
+from typing import NamedTuple
+
 import numpy as np
 
 from ..jit import jit
 from ..memory import clear, copy, fetch
 from ..threads import get_num_threads, scratch, share_out
 from ..tile import host, lanes, most_pixels, run_tile, split, tile
-from .pack import pack
+from .pack import pack, vectors_for
 
 SCRATCH = 1 << 18  # bytes of input rows in work at a time: a fourth of a usual second-level cache
 PANELS = 1 << 19  # bytes of weights that all tiles of a block use before the next weights
@@ -19,49 +22,72 @@ LITTLE = 1 << 25  # multiplications up to which each thread gets one piece of wo
 ROW = 112  # pixels that are a row where an image need not be seen as one: a multiple of all usual tiles' pixels
 
 
+class Plan(NamedTuple):
+    """What follows from the shapes alone."""
+
+    order: tuple  # of the taps: their kernel positions
+    steps: np.ndarray  # numbers that the loops unpack, for each Walk
+    offsets: np.ndarray  # of the taps from an output's first one, in elements
+    rows: np.ndarray  # input row, input column and output pixel of each row of outputs
+    copied: bool  # whether input rows are copied into a scratch, of
+    image: int  # so many elements
+    edge: int  # elements of one tile
+    units: int  # of work
+    geometry: np.ndarray  # more numbers for the loops
+
+
 def correlate(x, w, walks, y, bias=None, low=-np.inf, kept=None):
     """Fill y's outputs of the Walks: y = max(low, sum over taps and channels of x w + bias).
 
-    x: N x H x W x G Cg, contiguous. w: G x OCg x Cg x kernel positions, any strides. walks: of one stride; a kernel
-    position is in one of them at most. y: N x YH x YW x G OCg, contiguous. bias: G OCg, or None. Arrays of one dtype.
-    kept: what was made of w (prepare.py).
+    x: N x H x W x G Cg, contiguous. w: G x OCg x Cg x kernel positions, any strides. walks: a tuple, of one stride; a
+    kernel position is in one of them at most. y: N x YH x YW x G OCg, contiguous. bias: G OCg, or None. Arrays of one
+    dtype. kept: what was made of w (prepare.py).
     """
-    g, ocg, cg, _ = w.shape
-    x, y, walks, rows_at = _rows(x, y, walks)
-    n, height, width, c = x.shape
-    both = _together(walks)
-    sw = both.stride[1]
-    copied = not all(walk.inside((height, width)) for walk in walks) or clashes(c * sw, x.dtype)
-    seen, thin = condensed(both) if copied else (both, (1, 1))
-    (rows, cols), (sh, sw), top, left = both.grid, seen.stride, min(both.dh), min(both.dw)
-    pixel = (cg + lanes(x.dtype) * clashes(cg * sw, x.dtype)) if copied else c
-    reach, span = max(seen.dh) + 1, (cols - 1) * sw + max(seen.dw) + 1
-    pitch = span * pixel if copied else width * c
-    panels, vectors = pack(w, both.order, kept)
-    _, count, _, _, wide = panels.shape
-    flat = height == 1 < rows
-    wanted = get_num_threads() * (4 if n * rows * cols * panels.size > LITTLE else 1)
-    lines, counts = (reach, sh, pitch * x.itemsize), (n, rows, 1 if flat else rows, g, count)
-    images, block, parts = _share(*counts, lines, panels.nbytes, wanted)
-    image = ((block - 1) * sh + reach) * pitch if copied else height * pitch
-    start = np.zeros((g, count * wide), x.dtype)
+    g, ocg = w.shape[:2]
+    plan = _plan(x.shape, w.shape, y.shape, walks, x.dtype, get_num_threads())
+    panels, _ = pack(w, plan.order, kept)
+    start = np.zeros((g, panels.shape[1] * panels.shape[4]), x.dtype)
     if bias is not None:
         start[:, :ocg] = bias.reshape(g, ocg)
-    steps, offsets = _steps(walks, seen, cg, wide, vectors, pixel, pitch, x.dtype)
-    group = max(1, PANELS // panels[0, 0].nbytes)
-    geometry = np.array([
-        n, height, width, c, cg, rows, sh, sw, top, left, span, reach, *thin, pixel, images, block, parts, image, g,
-        ocg, count, panels[0, 0].size, *y.shape[1:], walks[0].step[1], wide, group,
-    ], np.int64)
     arrays = x.reshape(-1), panels.reshape(-1), start.reshape(-1), y.reshape(-1)
+    rest = plan.offsets, plan.rows, plan.steps, plan.copied, low, plan.geometry
 
     def piece(first, last):
-        seen = scratch("image", images * image + 64 if copied else 0, x.dtype)
-        edge = scratch("edge", max(steps[:, 2]) * wide, x.dtype)
-        _correlate(first, last, *arrays, seen, edge, offsets, rows_at, steps, copied, low, geometry)
+        seen, edge = scratch("image", plan.image, x.dtype), scratch("edge", plan.edge, x.dtype)
+        _correlate(first, last, *arrays, seen, edge, *rest)
 
+    share_out(piece, plan.units, pieces=min(plan.units, 8 * get_num_threads()))
+
+
+@lru_cache(256)
+def _plan(x_shape, w_shape, y_shape, walks, dtype, threads):
+    g, ocg, cg, _ = w_shape
+    x_shape, y_shape, walks, rows_at = _rows(x_shape, y_shape, walks)
+    n, height, width, c = x_shape
+    both = _together(walks)
+    sw = both.stride[1]
+    copied = not all(walk.inside((height, width)) for walk in walks) or clashes(c * sw, dtype)
+    seen, thin = condensed(both) if copied else (both, (1, 1))
+    (rows, cols), (sh, sw), top, left = both.grid, seen.stride, min(both.dh), min(both.dw)
+    pixel = (cg + lanes(dtype) * clashes(cg * sw, dtype)) if copied else c
+    reach, span = max(seen.dh) + 1, (cols - 1) * sw + max(seen.dw) + 1
+    pitch = span * pixel if copied else width * c
+    vectors = vectors_for(ocg, dtype)
+    wide = vectors * lanes(dtype)
+    count, panel = -(-ocg // wide), len(both.order) * cg * wide
+    wanted = threads * (4 if n * rows * cols * g * count * panel > LITTLE else 1)
+    lines, counts = (reach, sh, pitch * dtype.itemsize), (n, rows, 1 if height == 1 < rows else rows, g, count)
+    images, block, parts = _share(*counts, lines, g * count * panel * dtype.itemsize, wanted)
+    image = ((block - 1) * sh + reach) * pitch if copied else height * pitch
+    steps, offsets = _steps(walks, seen, cg, wide, vectors, pixel, pitch, dtype)
+    group = max(1, PANELS // (panel * dtype.itemsize))
+    geometry = np.array([
+        n, height, width, c, cg, rows, sh, sw, top, left, span, reach, *thin, pixel, images, block, parts, image, g,
+        ocg, count, panel, *y_shape[1:], walks[0].step[1], wide, group,
+    ], np.int64)
     units = g * -(-n // images) * -(-rows // block) * parts
-    share_out(piece, units, pieces=min(units, 8 * get_num_threads()))
+    scratch_size = images * image + 64 if copied else 0
+    return Plan(both.order, steps, offsets, rows_at, copied, scratch_size, max(steps[:, 2]) * wide, units, geometry)
 
 
 def _share(n, rows, most, g, panels, lines, weights, wanted):
@@ -90,28 +116,28 @@ def clashes(step, dtype):
     return step * np.dtype(dtype).itemsize % 2048 == 0
 
 
-def _rows(x, y, walks):
-    """x, y, the Walks, and where their rows begin: input row, input column and output pixel of each, an array rows x 3.
+def _rows(x_shape, y_shape, walks):
+    """Shapes, Walks, and where their rows begin: input row, input column and output pixel of each, an array rows x 3.
 
     A single tap that meets all pixels of x and y does not care where images and rows end: all pixels are one image of
     rows of a convenient length, of which the last may overlap the one before.
     """
-    walk, n = walks[0], x.shape[0]
+    walk, n = walks[0], x_shape[0]
     everything = len(walk.dh) == 1 and walk.dh == walk.dw == (0,) and walk.step == walk.stride == (1, 1)
-    if everything and walk.grid == x.shape[1:3] == y.shape[1:3]:
+    if everything and walk.grid == x_shape[1:3] == y_shape[1:3]:
         pixels = n * walk.grid[0] * walk.grid[1]
         cols = split(pixels, ROW)
         cols = min(pixels, -(-cols // host().pixels) * host().pixels)
         starts = np.minimum(np.arange(-(-pixels // cols)) * cols, pixels - cols)
         table = np.stack([0 * starts, starts, starts], 1)
-        x, y = x.reshape(1, 1, pixels, -1), y.reshape(1, 1, pixels, -1)
-        return x, y, [walk._replace(grid=(len(starts), cols))], table
+        images = ((1, 1, pixels, shape[3]) for shape in (x_shape, y_shape))
+        return *images, (walk._replace(grid=(len(starts), cols)),), table
     tables = []
     for walk in walks:
         i = np.arange(walk.grid[0])
-        out = (walk.origin[0] + i * walk.step[0]) * y.shape[2] + walk.origin[1]
+        out = (walk.origin[0] + i * walk.step[0]) * y_shape[2] + walk.origin[1]
         tables.append(np.stack([i * walk.stride[0], 0 * i, out], 1))
-    return x, y, walks, np.concatenate(tables)
+    return x_shape, y_shape, walks, np.concatenate(tables)
 
 
 def _together(walks):

@@ -25,7 +25,7 @@ def forward(x, w, p, bias=None, low=-np.inf, flip=False, kept=None):
     n, oc, oh, ow = conv_output_shape(x.shape, w.shape, p)
     y = empty((n, oh, ow, oc), x.dtype)
     if y.size:
-        correlate(nhwc(x), by_position(w, p.groups), [forward_walk(x.shape, w.shape, p, flip)], y, bias, low, kept)
+        correlate(nhwc(x), by_position(w, p.groups), (forward_walk(x.shape, w.shape, p, flip),), y, bias, low, kept)
     return nchw(y)
 
 
@@ -74,7 +74,7 @@ def _all_phases(gy, w, walks, x_shape, stride):
     phases = np.empty((n, *grid, stride[0] * stride[1] * c), gy.dtype)
     dh, dw = zip(*taps, strict=True)
     walk = Walk(grid, (1, 1), dh, dw, tuple(range(len(taps))))
-    correlate(gy, weights.reshape(1, -1, *weights.shape[4:]), [walk], phases)
+    correlate(gy, weights.reshape(1, -1, *weights.shape[4:]), (walk,), phases)
     image = phases.reshape(n, *grid, *stride, c).transpose(0, 1, 3, 2, 4, 5)
     return np.ascontiguousarray(image.reshape(n, grid[0] * stride[0], grid[1] * stride[1], c)[:, :h, :width])
 

@@ -2,6 +2,8 @@
 
 Goto & van de Geijn 2008, section 4.2.3: the smaller matrix is packed once, so that the inner loop reads it end to end.
 """
+from functools import lru_cache
+
 import numpy as np
 
 from ..jit import jit
@@ -12,6 +14,7 @@ from ..tile import lanes
 from ..transpose import run_transpose, transpose
 
 PARTS = 4  # of the input channels, packed by different threads
+SMALL = 1 << 13  # numbers that one thread packs
 
 
 def vectors_for(channels, dtype):
@@ -30,14 +33,20 @@ def pack(w, order, kept=None):
     shape = g, -(-ocg // width), len(order), cg, width
 
     def fill(panels):
-        share_out(_pack, g * shape[1] * PARTS, transpose(w.dtype).address, w, taps(w, order), panels, L)
+        units, pieces = g * shape[1] * PARTS, None if panels.size > SMALL else 1
+        share_out(_pack, units, transpose(w.dtype).address, w, taps(w, order), panels, L, pieces=pieces)
 
     return prepared(kept, ("panels", tuple(order)), w, shape, fill), vectors
 
 
 def taps(w, order):
     """The tap of each kernel position of w; -1: it is not asked for."""
-    tap = np.full(w.shape[3], -1, np.int64)
+    return _taps(w.shape[3], tuple(order))
+
+
+@lru_cache(256)
+def _taps(positions, order):
+    tap = np.full(positions, -1, np.int64)
     tap[list(order)] = np.arange(len(order))
     return tap
 

@@ -6,6 +6,7 @@ Cross-correlation, true convolution (the same taps with the kernel positions bac
 walks, and nothing else about them differs. With stride s the input gradient is s x s walks, one for each phase of the
 output: only every s-th tap meets it (Dumoulin & Visin 2016, section 4.5, without the inserted zeros).
 """
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -44,6 +45,7 @@ class Walk(NamedTuple):
         return [tuple(run) for run in found]
 
 
+@lru_cache(256)
 def forward_walk(x_shape, w_shape, p, flip=False):
     """The Walk of y = conv(x, w); flip: true convolution."""
     (top, _), (left, _) = p.padding
@@ -55,8 +57,9 @@ def forward_walk(x_shape, w_shape, p, flip=False):
     return _walk(conv_output_shape(x_shape, w_shape, p)[2:], p.stride, taps)
 
 
+@lru_cache(256)
 def input_grad_walks(x_shape, w_shape, p, flip=False):
-    """The Walks over gy that together make gx; outputs that none of them reaches are zero."""
+    """The Walks over gy that together make gx, a tuple; outputs that none of them reaches are zero."""
     kernel, stride = w_shape[2:], p.stride
     walks = []
     for a, b in np.ndindex(*stride):
@@ -70,7 +73,7 @@ def input_grad_walks(x_shape, w_shape, p, flip=False):
         ]
         if taps and min(grid) > 0:
             walks.append(_walk(grid, (1, 1), taps, (a, b), stride))
-    return walks
+    return tuple(walks)
 
 
 def _walk(grid, stride, taps, origin=(0, 0), step=(1, 1)):

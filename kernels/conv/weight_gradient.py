@@ -5,6 +5,9 @@ at a time, whose inputs are copied with the zeros around the edge and whose grad
 both lie in the cache while all rows and columns meet. Sums are kept in one place from block to block; where pixels are
 shared out, into a number of shares that depends on the shapes alone, the shares are added up in their order.
 """
+from functools import lru_cache
+from typing import NamedTuple
+
 import numpy as np
 
 from ..jit import jit
@@ -19,7 +22,27 @@ WIDE_PART = 256  # and where there is only one tap
 PIECES = 8  # of work there should be at least: where there are fewer, the pixels are shared out as well
 PANELS = 4  # panels of output channels, likewise
 TERMS = 128  # of a sum over pixels that are added up in x's dtype, before they join a sum in float64
+SMALL = 1 << 16  # sums that are added up and brought into order by one thread
 RUN = 256  # numbers of a channel's weight gradient that are brought into order together
+
+
+class Plan(NamedTuple):
+    """What follows from the shapes alone."""
+
+    geometry: np.ndarray  # numbers that the loops unpack
+    blocks: np.ndarray  # of outputs: first and last image, row and column of each
+    runs: np.ndarray  # of taps, see Walk.runs; where each begins in a panel of sums is in `heights`
+    heights: np.ndarray
+    order: np.ndarray  # the kernel position of each tap
+    address: int  # of the tile
+    pixels: int  # of the tile, and
+    width: int  # its output channels
+    units: int  # of work, times
+    shares: int  # of the pixels
+    inputs: int  # elements of the scratch for inputs,
+    given: int  # for gradients,
+    sums: int  # for the sums of a unit,
+    rows: int  # and for offsets of rows
 
 
 def weight_gradient(x, gy, walk, gw):
@@ -28,49 +51,60 @@ def weight_gradient(x, gy, walk, gw):
     x: N x H x W x G Cg, contiguous. gy: N x OH x OW x G OCg, contiguous, the Walk's whole grid. gw: G x OCg x Cg x
     kernel positions, contiguous.
     """
-    g, ocg, cg, positions = gw.shape
-    if len(walk.dh) == 1 and walk.stride == (1, 1) and walk.grid == x.shape[1:3] and walk.inside(walk.grid):
-        x, gy = x.reshape(1, 1, -1, x.shape[3]), gy.reshape(1, 1, -1, gy.shape[3])  # rows and images do not matter
-        walk = walk._replace(grid=x.shape[1:3])
-    n, height, width, c = x.shape
+    plan = _plan(x.shape, gw.shape, walk, x.dtype)
+    units, shares = plan.units, plan.shares
+    arrays = x.reshape(-1), gy.reshape(-1), gw.reshape(-1)
+    tables = plan.blocks, plan.runs, plan.order, plan.geometry
+    kept = scratch("kept", units * shares * plan.sums if shares > 1 else 0, np.float64)
+
+    def piece(first, last):
+        inputs, given = scratch("image", plan.inputs, x.dtype), scratch("given", plan.given, x.dtype)
+        inputs[-plan.pixels :] = 0
+        sums = kept if shares > 1 else scratch("sums", plan.sums, np.float64)
+        offsets, zeros = np.empty(plan.rows, np.int64), np.zeros(plan.width, x.dtype)
+        _weight_gradient(
+            first, last, plan.address, *arrays, inputs, given, sums, plan.heights, zeros, offsets, *tables,
+        )
+
+    share_out(piece, units * shares, pieces=min(units * shares, 4 * get_num_threads()))
+    if shares > 1:
+        finish = kept, arrays[2], plan.heights, *tables[1:]
+        share_out(_join, units, *finish, pieces=units if kept.size > SMALL else 1)
+
+
+@lru_cache(256)
+def _plan(x_shape, gw_shape, walk, dtype):
+    n, height, width, c = x_shape
+    g, ocg, cg, positions = gw_shape
+    if len(walk.dh) == 1 and walk.stride == (1, 1) and walk.grid == (height, width) and walk.inside(walk.grid):
+        n, height, width = 1, 1, n * height * width  # rows and images do not matter
+        walk = walk._replace(grid=(height, width))
     (rows, cols), (row_step, col_step) = walk.grid, walk.stride
     seen, thin = condensed(walk)
     sh, sw = seen.stride
     runs, order = np.array(seen.runs(), np.int64), np.array(walk.order, np.int64)
-    vectors = vectors_for(ocg, x.dtype)
-    width_b = vectors * lanes(x.dtype)
+    vectors = vectors_for(ocg, dtype)
+    width_b = vectors * lanes(dtype)
     panels = -(-ocg // width_b)
     part, together = min(cg, PART if len(order) > 1 else WIDE_PART), min(PANELS, panels)
     units = g * -(-cg // part) * -(-panels // together)
-    blocks = _blocks(n, rows, cols, sw * part * x.itemsize)
+    blocks = _blocks(n, rows, cols, sw * part * dtype.itemsize)
     shares = max(1, min(-(-PIECES // units), len(blocks) // 2))
     most_images, most_rows, most_cols = map(int, (blocks[:, 1::2] - blocks[:, ::2]).max(0))
     reach, span = max(seen.dh) + 1, (most_cols - 1) * sw + max(seen.dw) + 1
     image = ((most_rows - 1) * sh + reach) * span * part
     pixels = split(int(runs[:, 3].max()) * part, most_pixels(vectors))
     heights = np.cumsum([0, *(-(-runs[:, 3] * part // pixels) * pixels)])
-    address = tile(pixels, vectors, x.dtype, joining=True).address
     geometry = np.array([
         height, width, c, cg, rows, cols, sh, sw, row_step, col_step, min(walk.dh), min(walk.dw), span, reach, *thin,
         part, shares, image, g, ocg, panels, together, positions, pixels, width_b,
     ], np.int64)
-    most, size = most_images * most_rows * most_cols, int(together * heights[-1] * width_b)
-    kept = scratch("kept", units * shares * size if shares > 1 else 0, np.float64)
-
-    def piece(first, last):
-        inputs = scratch("image", most_images * image + pixels, x.dtype)
-        inputs[-pixels:] = 0
-        given = scratch("given", together * most * width_b, x.dtype)
-        sums = kept if shares > 1 else scratch("sums", size, np.float64)
-        offsets, zeros = np.empty(most_images * most_rows, np.int64), np.zeros(width_b, x.dtype)
-        _weight_gradient(
-            first, last, address, x.reshape(-1), gy.reshape(-1), gw.reshape(-1), inputs, given, sums, heights, zeros,
-            offsets, blocks, runs, order, geometry,
-        )
-
-    share_out(piece, units * shares, pieces=min(units * shares, 4 * get_num_threads()))
-    if shares > 1:
-        share_out(_join, units, kept, gw.reshape(-1), heights, runs, order, geometry, pieces=units)
+    address, most = tile(pixels, vectors, dtype, joining=True).address, most_images * most_rows * most_cols
+    inputs, given, sums = most_images * image + pixels, together * most * width_b, int(together * heights[-1] * width_b)
+    return Plan(
+        geometry, blocks, runs, heights, order, address, pixels, width_b, units, shares, inputs, given, sums,
+        most_images * most_rows,
+    )
 
 
 def _blocks(n, rows, cols, pixel_bytes):

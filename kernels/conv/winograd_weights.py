@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..arrays import nhwc
+from ..buffers import empty
 from ..jit import jit
 from ..memory import copy
 from ..sandwich import run_sandwich, sandwich, transposed
@@ -46,7 +47,7 @@ def grad_weight(x, gy, p, w_shape, algorithm=F4):
     oh, ow, oc = gy.shape[1:]
     if not x.size or not gy.size:
         return np.zeros(w_shape, x.dtype)
-    gw = np.empty(w_shape, x.dtype)
+    gw = empty(w_shape, x.dtype)
     m, q, L, vectors = algorithm.m, algorithm.m + 2, lanes(x.dtype), vectors_for(oc, x.dtype)
     P, b = most_pixels(vectors), vectors * L
     r = math.lcm(P, L) * min(max(1, ROWS // math.lcm(P, L)), -(-c // math.lcm(P, L)))

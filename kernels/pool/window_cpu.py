@@ -14,10 +14,12 @@ from ..arrays import nchw, nhwc
 from ..buffers import empty
 from ..jit import jit
 from ..threads import get_num_threads, share_out
+from ..tile import lanes
+from .channels import best, share
 from .params import AdaptiveParams, index_dtype
 from .spans import coverings, divisors, partition, windows
 
-LARGE = 1 << 18  # steps of the innermost loop from which it pays to wake another thread
+LARGE = 1 << 17  # steps of the innermost loop from which it pays to wake another thread
 UNROLLED = 9  # taps up to which the loop of a sliding maximum is compiled for that kernel size
 
 
@@ -33,7 +35,7 @@ def max_forward(x, p):
     index = empty(y.shape, index_dtype((h, w)))
     if y.size:
         sliding = not isinstance(p, AdaptiveParams) and p.kernel[0] * p.kernel[1] <= UNROLLED
-        loop = _max_of(*p.kernel) if sliding else _max_any
+        loop = _max_of(*p.kernel, lanes(x.dtype)) if sliding else _max_any
         by_rows(loop, n * p.output[0], max(x.size, y.size), nhwc(x), y, index, *windows(p, (h, w)))
     return nchw(y), nchw(index)
 
@@ -43,7 +45,8 @@ def max_grad_input(gy, index, p, x_shape):
     n, c, h, w = x_shape
     gx = empty((n, h, w, c), gy.dtype)
     if gx.size and partition(p, (h, w)):
-        by_rows(_max_share, n * p.output[0], gx.size, nhwc(gy), nhwc(index), gx, *windows(p, (h, w)))
+        loop = _share_of(lanes(gy.dtype))
+        by_rows(loop, n * p.output[0], gx.size, nhwc(gy), nhwc(index), gx, *windows(p, (h, w)))
     elif gx.size:
         by_rows(_max_collect, n * h, gx.size, nhwc(gy), nhwc(index), gx, *coverings(p, (h, w)))
     return nchw(gx)
@@ -134,13 +137,14 @@ def lp_factors(x_shape, dtype, p):
 
 
 @lru_cache
-def _max_of(KH, KW):
-    """The loop of a maximum over windows of KH x KW: unrolled where the window is whole."""
+def _max_of(KH, KW, L):
+    """The loop of a maximum over windows of KH x KW: unrolled where the window is whole. L: lanes of a vector."""
 
     @jit
     def loop(first, last, x, y, index, rows, cols):
         _, OH, OW, C = y.shape
-        W = x.shape[2]
+        H, W = x.shape[1:3]
+        vectors, fours = C - C % L, C - C % 4
         for unit in range(first, last):
             n, oh = unit // OH, unit % OH
             h, dh = rows[oh, 0], rows[oh, 2]
@@ -149,16 +153,14 @@ def _max_of(KH, KW):
                 if rows[oh, 1] <= h + dh * (KH - 1) or cols[ow, 1] <= w + dw * (KW - 1):  # clipped by the edge
                     _max_window(x[n], y[n, oh, ow], index[n, oh, ow], rows[oh], cols[ow])
                     continue
-                for c in range(C):
-                    best, where = x[n, h, w, c], h * W + w
-                    for kh in range(KH):
-                        for kw in range(KW):
-                            value = x[n, h + kh * dh, w + kw * dw, c]
-                            wins = (not value <= best) and best == best  # best == best: it is not NaN
-                            best = value if wins else best
-                            where = (h + kh * dh) * W + w + kw * dw if wins else where
-                    y[n, oh, ow, c] = best
-                    index[n, oh, ow, c] = where
+                at, to, where = ((n * H + h) * W + w) * C, (unit * OW + ow) * C, h * W + w
+                row, col, down = dh * W * C, dw * C, dh * W
+                for c in range(0, vectors, L):
+                    best(L, KH, KW, x, at + c, row, col, y, index, to + c, where, down, dw)
+                for c in range(vectors, fours, 4):
+                    best(4, KH, KW, x, at + c, row, col, y, index, to + c, where, down, dw)
+                for c in range(max(vectors, fours), C):
+                    best(1, KH, KW, x, at + c, row, col, y, index, to + c, where, down, dw)
 
     return loop
 
@@ -186,20 +188,31 @@ def _max_window(x, y, index, row, col):
                 index[c] = h * W + w if wins else index[c]
 
 
-@jit
-def _max_share(first, last, gy, index, gx, rows, cols):
-    """Windows that cover every position once: each position gets its window's gradient, or zero."""
-    _, OH, OW, C = gy.shape
-    W, zero = gx.shape[2], gx.dtype.type(0)
-    for unit in range(first, last):
-        n, oh = unit // OH, unit % OH
-        for h in range(rows[oh, 0], rows[oh, 1]):
-            for ow in range(OW):
-                for w in range(cols[ow, 0], cols[ow, 1]):
-                    here = h * W + w
-                    for c in range(C):
-                        g = gy[n, oh, ow, c]
-                        gx[n, h, w, c] = g if index[n, oh, ow, c] == here else zero
+@lru_cache
+def _share_of(L):
+    """The loop for windows that cover every position once: each position gets its window's gradient, or zero."""
+
+    @jit
+    def loop(first, last, gy, index, gx, rows, cols):
+        _, OH, OW, C = gy.shape
+        H, W = gx.shape[1:3]
+        vectors, fours = C - C % L, C - C % 4
+        for unit in range(first, last):
+            n, oh = unit // OH, unit % OH
+            for h in range(rows[oh, 0], rows[oh, 1]):
+                for ow in range(OW):
+                    at = (unit * OW + ow) * C
+                    for w in range(cols[ow, 0], cols[ow, 1]):
+                        here = h * W + w
+                        to = (n * H * W + here) * C
+                        for c in range(0, vectors, L):
+                            share(L, gy, index, at + c, gx, to + c, here)
+                        for c in range(vectors, fours, 4):
+                            share(4, gy, index, at + c, gx, to + c, here)
+                        for c in range(max(vectors, fours), C):
+                            share(1, gy, index, at + c, gx, to + c, here)
+
+    return loop
 
 
 @jit

@@ -56,6 +56,8 @@ def operands(a, b):
 
 def same_dtype(*values):
     """The values as Tensors of one dtype. Raises OverflowError for an int that the dtype cannot hold."""
+    if all(isinstance(v, Tensor) for v in values) and len({v.dtype for v in values}) == 1:
+        return list(values)
     dtype = result_dtype(*values)
     return [v.astype(dtype) if isinstance(v, Tensor) else _constant(v, dtype) for v in values]
 
