@@ -66,18 +66,18 @@ class Cost(NamedTuple):
 RULES = {
     "forward": {
         "direct": Cost(1),
-        "winograd": Cost(1, 4, 30, 35),
+        "winograd": Cost(1, 4, 10, 35),
         "winograd_2x2": Cost(1, 2, 30, 35),
     },
     "grad_input": {
         "direct": Cost(1),
-        "winograd": Cost(1, 4, 30, 35),
+        "winograd": Cost(1, 4, 10, 35),
         "winograd_2x2": Cost(1, 2, 30, 35),
     },
     "grad_weight": {
         "direct": Cost(1),
-        "winograd": Cost(1, 4, 40, 65),
-        "winograd_2x2": Cost(1, 2, 60, 65),
+        "winograd": Cost(1, 4, 8, 65),
+        "winograd_2x2": Cost(1, 2, 10, 65),
     },
 }
 
