@@ -13,6 +13,8 @@ from minigrad.data import DataLoader, Dataset, TensorDataset, mnist, transforms
 from minigrad.data.digits import MEAN, STD
 from minigrad.data.idx import read_idx
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*not the official files")
+
 # --- digits
 
 

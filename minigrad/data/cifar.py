@@ -3,6 +3,7 @@
 Pickles are read as data, by the machine that reads PyTorch's files: of NumPy it knows arrays of bytes, nothing else.
 """
 import hashlib
+import io
 import math
 import os
 
@@ -27,8 +28,7 @@ def read_records(path, size, labels):
     if raw.size != size:
         raise ValueError(f"{path}: only {raw.size} of its {size} bytes could be read")
     records = raw.reshape(-1, record)
-    digest = hashlib.md5(raw, usedforsecurity=False).hexdigest()
-    return records[:, labels:].reshape(-1, 3, 32, 32), records[:, labels - 1], digest
+    return records[:, labels:].reshape(-1, 3, 32, 32), records[:, labels - 1], _md5(raw)
 
 
 def read_pickle(path, limit):
@@ -36,14 +36,11 @@ def read_pickle(path, limit):
     with open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size > limit:
             raise ValueError(f"{path}: has more than the {limit} bytes that are expected at most")
-        try:
-            batch = ArrayMachine(file).load()
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
-        file.seek(0)
-        digest = hashlib.md5(usedforsecurity=False)
-        while part := file.read(1 << 20):
-            digest.update(part)
+        raw = file.read()
+    try:
+        batch = ArrayMachine(io.BytesIO(raw)).load()  # a file would set memory aside for whatever length is claimed
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     batch = {_text(key): value for key, value in batch.items()} if type(batch) is dict else {}
     images, labels = batch.get("data"), batch.get("fine_labels", batch.get("labels"))
     if type(images) is not Array or images.value is None or type(labels) is not list:
@@ -52,7 +49,11 @@ def read_pickle(path, limit):
         raise ValueError(f"{path}: data of shape {images.value.shape} and {len(labels)} labels do not fit together")
     if not all(type(label) is int and 0 <= label < 256 for label in labels):
         raise ValueError(f"{path}: labels that are no small numbers")
-    return images.value.reshape(-1, 3, 32, 32), np.array(labels, np.uint8), digest.hexdigest()
+    return images.value.reshape(-1, 3, 32, 32), np.array(labels, np.uint8), _md5(raw)
+
+
+def _md5(raw):
+    return hashlib.md5(raw, usedforsecurity=False).hexdigest()
 
 
 def _text(key):
@@ -112,8 +113,7 @@ class ArrayMachine(unpickle.Machine):
         target, state = self.stack[-2:]
         if type(target) is Array and type(state) is tuple:
             self.take(2)
-            self.copying(len(state[-1]))
-            target.fill(*state)
+            target.fill(*state)  # which copies nothing
             self.push(target)
         elif target == BYTES:
             self.take(1)

@@ -70,9 +70,9 @@ def lock(file, part):
 
 def _reason(error):
     """An error in a few words, on one line."""
-    if isinstance(error, urllib.error.HTTPError):
-        return f"HTTP {error.code} {error.reason}"
     text = str(getattr(error, "reason", error)) or type(error).__name__
+    if isinstance(error, urllib.error.HTTPError):
+        text = f"HTTP {error.code} {text}"
     return " ".join(text.split())
 
 
@@ -132,6 +132,8 @@ def _receive(url, file, size, timeout, progress):
             while data := response.read1(CHUNK):
                 have += len(data)
                 if have > size:
+                    file.truncate(0)
+                    file.seek(0)
                     raise _Refused(f"sends more than the expected {size} bytes")
                 file.write(data)
                 file.flush()
