@@ -14,10 +14,11 @@ from pathlib import Path
 import common
 import speed_table
 
-SCRIPTS = ("startup", "layers", "inference", "train_step", "conv")
-PEERS = {"conv": common.PEERS}  # the others know PyTorch only
+SCRIPTS = ("startup", "data", "layers", "inference", "train_step", "conv")
+PEERS = {"conv": common.PEERS, "data": ()}  # the others know PyTorch only
 QUICK = {
     "startup": ["--rounds", "1"],
+    "data": ["--rounds", "3", "--steps", "4"],
     "layers": ["--rounds", "3"],
     "inference": ["--rounds", "3"],
     "train_step": ["--rounds", "3"],

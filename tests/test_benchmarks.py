@@ -218,6 +218,18 @@ def test_startup(tmp_path, capsys):
     assert cold["seconds"]["first"]["median"] > warm["seconds"]["first"]["median"] > 0
 
 
+def test_data(tmp_path, capsys):
+    threads = minigrad.get_num_threads()
+    try:
+        script("data").main([*FAST, "--net", "resnet20_cifar", "--batch", "2", "--steps", "1", "--out", str(tmp_path)])
+    finally:
+        minigrad.set_num_threads(threads)
+    rows = {row["name"]: row for row in result(tmp_path, "data")}
+    assert rows["a batch: read, crop, flip, normalise"]["share"] > 0
+    assert rows["step, batch at hand"]["share"] == 1
+    assert "aim below 5%" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("options", "message"), [
     (["--peers", "mxnet"], "--peers: unknown 'mxnet'"),
     (["--shapes", "vgg"], "--shapes: unknown 'vgg'"),

@@ -292,8 +292,10 @@ def test_files_that_are_there_are_not_fetched_again(server, tmp_path):
 
 LINK = {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}
 HOSTILE = {
-    "a link": ([member("little-bin/one.bin", **LINK), member("little-bin/two.bin", RECORDS)], "not a file of"),
-    "a hard link": ([member("little-bin/one.bin", type=tarfile.LNKTYPE, linkname="../../secret")], "not a file of"),
+    "a link": ([member("little-bin/one.bin", size=len(RECORDS), **LINK)], "not a file of"),
+    "a hard link": ([member("little-bin/two.bin", RECORDS), member(
+        "little-bin/one.bin", type=tarfile.LNKTYPE, linkname="little-bin/two.bin", size=len(RECORDS),
+    )], "not a file of"),
     "a device": ([member("little-bin/one.bin", type=tarfile.CHRTYPE)], "not a file of"),
     "short": ([member("little-bin/one.bin", RECORDS[:-1])], "not a file of 15365 bytes"),
     "lacking": ([member("little-bin/one.bin", RECORDS)], "there is no little-bin/two.bin"),
