@@ -8,6 +8,8 @@ import numpy as np
 from .device import array_module, check_device, device_of, generator, to_device
 from .tensor import DEFAULT_FLOAT, Tensor, as_tensor, to_array
 
+CUDA = 2  # the number of NVIDIA's GPUs in DLPack
+
 
 def tensor(data, dtype=None, requires_grad=False, device=None):
     """A Tensor with a copy of `data`: numbers, nested lists, arrays or Tensors.
@@ -28,6 +30,10 @@ def from_numpy(array):
 
 def from_dlpack(source):
     """A Tensor that shares the memory of anything that speaks DLPack (NumPy, PyTorch, JAX, CuPy ...)."""
+    if source.__dlpack_device__()[0] == CUDA:
+        import cupy
+
+        return Tensor(cupy.from_dlpack(source))
     return Tensor(np.from_dlpack(source))
 
 

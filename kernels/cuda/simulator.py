@@ -32,7 +32,7 @@ import numpy as np
 
 from ..folders import cache_folder
 from .arguments import arrays, described, packed
-from .source import TYPES, check_dtype, host_source, kernels
+from .source import accumulator, host_source, kernels
 
 ORDERS = {"forward": 0, "reverse": 1, "shuffled": 2}
 FLAGS = ("-std=c++17", "-shared", "-fPIC", "-gdwarf-4", "-w", "-fno-strict-aliasing", "-ffp-contract=off",
@@ -86,7 +86,7 @@ class Module:
     """A kernel file, compiled for a dtype and macros (pairs of name and value). Stands in for CuPy's RawModule."""
 
     def __init__(self, file, dtype, macros=()):
-        self.file, self.accumulator = file, {"float": "float32", "double": "float64"}[TYPES[check_dtype(dtype)][1]]
+        self.file, self.accumulator = file, accumulator(dtype)
         self.source = host_source(file, dtype, macros)
 
     def get_function(self, name):
