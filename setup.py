@@ -35,7 +35,7 @@ setup(
         "cuda12": ["cupy-cuda12x>=13"],
         "cuda13": ["cupy-cuda13x>=13.6"],
         "cuda-test": [  # compiles the kernels for GPUs that need not be there; no newer than a GPU's driver knows
-            "nvidia-cuda-nvrtc==13.0.*", "nvidia-cuda-runtime==13.0.*", "nvidia-cuda-cccl==13.0.*",
+            "nvidia-cuda-nvrtc==13.0.*", "nvidia-cuda-runtime==13.0.*", "nvidia-cuda-cccl==13.0.*", "ml-dtypes>=0.4",
         ],
         "plot": ["matplotlib>=3.7"],
         "images": ["pillow>=10"],

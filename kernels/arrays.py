@@ -20,6 +20,11 @@ def device_of(array):
     return DEVICES.get(kind.__module__.partition(".")[0], DEVICES.get(kind.__module__, "cpu"))
 
 
+def hardware(device):
+    """The device in a table of kernels: the simulated one runs the rows of a real one."""
+    return "cuda" if device == "cuda-sim" else device
+
+
 def nhwc(x):
     """N x C x H x W with any strides -> contiguous N x H x W x C (no copy if x is channels-last)."""
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1))

@@ -8,6 +8,7 @@ from math import gcd
 
 import numpy as np
 
+from .arrays import device_of
 from .buffers import empty, empty_like
 from .rows import LARGE as LARGE_ROWS
 from .rows import matrices, memory_order
@@ -19,7 +20,9 @@ WIDTH = 1024  # numbers in a run, about, along which a vector is added to each o
 
 
 def apply(ufunc, *operands):
-    """ufunc(*operands) for arrays of one float dtype (and Python numbers): the same result, layout kept."""
+    """ufunc(*operands) for arrays of one float dtype (and numbers): the same result, layout kept."""
+    if device_of(operands[0]) != "cpu" or device_of(operands[-1]) != "cpu":
+        return ufunc(*operands)
     arrays = [a for a in operands if isinstance(a, np.ndarray)]
     if arrays[0].size <= SMALL:
         return ufunc(*operands)
@@ -82,7 +85,7 @@ def _apply_row_by_row(ufunc, order, x, b):
 
 def rectify(x):
     """max(x, 0), NaN where x is NaN."""
-    (run,) = (x.size > SMALL and flat(x)) or (None,)
+    (run,) = (x.size > SMALL and device_of(x) == "cpu" and flat(x)) or (None,)
     if run is None:
         return np.maximum(x, 0)
     y = empty_like(x)
@@ -92,7 +95,7 @@ def rectify(x):
 
 def gate(gy, y):
     """gy where y > 0 or y is NaN, 0 elsewhere: the gradient of a ReLU with output y."""
-    runs = flat(gy, y)
+    runs = flat(gy, y) if device_of(gy) == "cpu" else None
     if runs is None:
         return np.where(y <= 0, gy.dtype.type(0), gy)
     gx = empty_like(gy)

@@ -31,7 +31,7 @@ def matrices(order, *arrays):
 def concatenate(arrays, dim):
     """np.concatenate; channels of channels-last arrays, or what else is innermost in memory, on all threads."""
     size = sum(a.size for a in arrays)
-    if size <= SMALL or not all(isinstance(a, np.ndarray) and a.dtype == arrays[0].dtype for a in arrays):
+    if size <= SMALL or not all(type(a) is np.ndarray and a.dtype == arrays[0].dtype for a in arrays):
         return np.concatenate(arrays, dim)
     order = memory_order(max(arrays, key=lambda a: a.size))
     parts = matrices(order, *arrays) if order[-1] == dim else None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .device import array_module
+from .device import array_module, device_of, on_one_device, to_device
 from .hooks import run_hooks
 from .modes import Setting, anomaly, grad_enabled
 from .tensor import Tensor, as_tensor
@@ -65,13 +65,16 @@ class Function:
         recording = grad_enabled.get()
         self._check_inputs(inputs, recording)
         arrays = [t._data for t in inputs]
+        away = [a for a in arrays if type(a) is not np.ndarray]  # arrays that are not on the CPU
+        if away:
+            arrays = on_one_device(arrays, self.name)
         self.needs = [recording and t.requires_grad for t in inputs]
         if anomaly.get():
             self.where = _user_line()
         with np.errstate(all="ignore"):  # infinities and NaN flow, as in PyTorch; detect_anomaly finds them
             y = result = self.forward(*arrays)
         if isinstance(y, np.generic):  # what NumPy makes of 0-d arrays
-            y = np.asarray(y)
+            y = to_device(np.asarray(y), device_of(away[0])) if away else np.asarray(y)
         elif not hasattr(y, "dtype"):
             raise TypeError(f"{self.name}.forward must return an array, got a {type(y).__name__}")
         version = made_at = None
@@ -183,6 +186,8 @@ class _Saved:
                 s.node = (t._fn or t) if t.requires_grad else None
                 s.version, s.label = t._version, f"input {i}"
                 break
+        if isinstance(array, np.generic):  # a 0-d array of the CPU beside arrays of a GPU
+            s.array = np.asarray(array)
         s.count = s.version.count if s.version else 0
         return s
 
@@ -323,7 +328,7 @@ def _unshared(pending, key):
     if sys.getrefcount(pending[key]) > 2 or sys.getrefcount(pending[key]._data) > 2:
         return False
     array = pending[key]._data
-    if 0 in array.strides or not array.flags.writeable:
+    if 0 in array.strides or not getattr(array.flags, "writeable", True):
         return False
     return array.base is None or (sys.getrefcount(array.base) <= 2 and array.base.nbytes <= 2 * array.nbytes)
 

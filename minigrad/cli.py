@@ -68,7 +68,8 @@ def parser():
     train.add_argument("--out", metavar="DIR", help="the run folder; runs/MODEL-DATASET-NUMBER if left out")
     train.add_argument("--algorithm", default="auto", help="convolution algorithm: auto, direct, im2col, "
                        "or reference (plain loops to compare with, far too slow for whole networks)")
-    train.add_argument("--device", default="cpu", help="cpu")
+    train.add_argument("--device", default="cpu", help="cpu, cuda (an NVIDIA GPU), or cuda-sim, which runs the CUDA "
+                       "kernels on the CPU: for tiny networks only")
     train.set_defaults(run=run_train)
 
     models = add("models", help="list the networks")
@@ -134,7 +135,7 @@ def run_train(options):
     from . import data, device, models, ops, optim, train
 
     with user_mistakes("train"):
-        device.check_device(options.device)
+        target = device.check_device(options.device)
         forced = ops.conv_algorithm(options.algorithm)
         device.manual_seed(options.seed)
         size = models.entry(options.model).input_shape[1]
@@ -144,7 +145,7 @@ def run_train(options):
             raise ValueError("--out needs the name of a folder")
         train_set, test_set = load_data(options, size)
         classes, shape = len(train_set.classes), np.shape(train_set[0][0])
-        model = models.create(options.model, num_classes=classes, in_channels=shape[0])
+        model = models.create(options.model, num_classes=classes, in_channels=shape[0]).to(target)
         check_scores(options.model, model, shape, classes)
         folder = make_run_folder(options)
     rate = options.lr or OPTIMIZERS[options.optimizer]
@@ -221,7 +222,8 @@ def check_scores(name, model, image_shape, classes):
     from . import creation, modes
 
     with modes.no_grad():
-        shape = model.eval()(creation.zeros(0, *image_shape)).shape[1:]
+        device = next(model.parameters()).device
+        shape = model.eval()(creation.zeros(0, *image_shape, device=device)).shape[1:]
     if shape != (classes,):
         maps = "x".join(map(str, shape))
         raise ValueError(f"{name} gives {maps} values for an image, not {classes} scores; it is a block, not a network")

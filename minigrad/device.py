@@ -1,38 +1,117 @@
-"""Devices and chance: which array module an array belongs to, and the one random generator that seeds set.
+"""Devices and chance: which device and array module an array belongs to, moving arrays, and the generator seeds set.
 
-The device is a property of the array, never a global switch.
+The device is a property of the array, never a global switch: "cpu" (NumPy), "cuda" (an NVIDIA GPU, through CuPy), or
+"cuda-sim", on which the CUDA kernels run on the CPU, slowly and checked, where there is no GPU.
 """
 import numpy as np
 
 from minigrad.kernels.arrays import device_of
 
-__all__ = ["array_module", "check_device", "device_of", "generator", "manual_seed"]
+__all__ = [
+    "array_module", "check_device", "device_of", "generator", "is_device", "manual_seed", "on_one_device",
+    "synchronize", "to_device",
+]
 
-_generator = np.random.default_rng()
+DEVICES = ("cpu", "cuda", "cuda-sim")
+
+_generator = np.random.default_rng()  # on the CPU for every device: the same seed, the same numbers everywhere
 
 
 def array_module(array):
-    """The module whose functions take this array: numpy (or cupy for a CUDA array)."""
-    if device_of(array) == "cuda":
+    """The module whose functions take this array: numpy, cupy, or NumPy's functions with simulated results."""
+    device = device_of(array)
+    if device == "cpu":
+        return np
+    if device == "cuda":
         import cupy
 
         return cupy
-    return np
+    from minigrad.kernels.cuda.simulated import array_module as simulated
+
+    return simulated
+
+
+def is_device(name):
+    """Whether something names a device, rather than a dtype."""
+    return isinstance(name, str) and name.partition(":")[0] in DEVICES
 
 
 def check_device(device):
-    """"cpu", or an error that says what is missing for anything else."""
-    if device == "cpu":
-        return device
-    if str(device).partition(":")[0] == "cuda":
-        raise RuntimeError("device 'cuda' is not supported by this version: its kernels run on the CPU only")
-    raise ValueError(f"unknown device {device!r}; there is 'cpu'")
+    """The device's name ("cuda:0" is "cuda"), or an error that says what is missing.
+
+    Raises ValueError for a device that there is not, RuntimeError for one that this machine does not have.
+    """
+    name = "cuda" if device == "cuda:0" else device
+    if name not in DEVICES:
+        raise ValueError(f"unknown device {device!r}; there is {', '.join(map(repr, DEVICES))}")
+    problem = {"cpu": str, "cuda": _no_cuda, "cuda-sim": _no_simulator}[name]()
+    if problem:
+        raise RuntimeError(f"device {device!r}: {problem}")
+    return name
+
+
+def _no_cuda():
+    try:
+        import cupy
+    except ImportError:
+        return ('needs CuPy: pip install "minigrad[cuda13]", or "minigrad[cuda12]" for older drivers; '
+                'without a GPU, "cuda-sim" runs the same kernels, slowly')
+    if not cupy.cuda.is_available():
+        return "CuPy finds no NVIDIA driver, or no GPU (does nvidia-smi list one?)"
+    return ""
+
+
+def _no_simulator():
+    from minigrad.kernels.cuda.simulator import missing
+
+    return missing()
+
+
+def to_device(array, device):
+    """The array on another device, its layout kept; itself if it is there already. device: a checked name."""
+    here = device_of(array)
+    if here == device:
+        return array
+    order = sorted(range(array.ndim), key=lambda i: -array.strides[i])  # cupy.asarray keeps no other layout
+    back = sorted(range(array.ndim), key=order.__getitem__)
+    array = array.transpose(order)
+    if here != "cpu":
+        array = array.get()
+    if device == "cuda":
+        import cupy
+
+        array = cupy.asarray(np.ascontiguousarray(array))
+    elif device == "cuda-sim":
+        from minigrad.kernels.cuda.simulated import on_device
+
+        array = on_device(np.array(array, order="C"))
+    return array.transpose(back)
+
+
+def on_one_device(arrays, op):
+    """The arrays of an operation, which must be on one device; beside others, a 0-d one of the CPU becomes a number.
+
+    Raises RuntimeError, naming the operation, where two devices meet.
+    """
+    devices = [device_of(a) for a in arrays]
+    away = {*devices} - {"cpu"}
+    if len(away) > 1 or any(a.ndim and d == "cpu" for a, d in zip(arrays, devices, strict=True) if away):
+        raise RuntimeError(f"{op}: its inputs are on {' and '.join(sorted({*devices}))}; move them to one by .to()")
+    return [a[()] if away and d == "cpu" else a for a, d in zip(arrays, devices, strict=True)]
+
+
+def synchronize(device="cuda"):
+    """Wait until a GPU has done all that it was given; on other devices everything is done already."""
+    if check_device(device) == "cuda":
+        import cupy
+
+        cupy.cuda.get_current_stream().synchronize()
 
 
 def manual_seed(seed):
     """Seed every random choice minigrad makes from here on (initial weights, dropout, shuffling). Returns nothing.
 
-    seed: a non-negative integer. The same seed gives the same bits.
+    seed: a non-negative integer. The same seed gives the same bits on the same device.
     """
     global _generator
     _generator = np.random.default_rng(seed)

@@ -100,7 +100,7 @@ class Tensor:
 
     @property
     def device(self):
-        """Where the array lives: "cpu" or "cuda"."""
+        """Where the array lives: "cpu", "cuda" or "cuda-sim"."""
         return device_of(self._data)
 
     @property
@@ -251,7 +251,7 @@ class Tensor:
 
 
 def _to_numpy(array):
-    return array.get() if device_of(array) == "cuda" else array
+    return array if device_of(array) == "cpu" else array.get()
 
 
 def to_array(data, dtype=None):
@@ -264,7 +264,7 @@ def to_array(data, dtype=None):
     typed = hasattr(_first(data), "dtype")
     if isinstance(data, (list, tuple)):
         data = _without_tensors(data)
-    array = data.view() if type(data) is np.ndarray or device_of(data) == "cuda" else np.array(data)
+    array = data.view() if type(data) is np.ndarray or device_of(data) != "cpu" else np.array(data)
     if dtype is None:
         dtype = array.dtype.newbyteorder("=") if typed or array.dtype != np.float64 else DEFAULT_FLOAT
     dtype = check_dtype(dtype)

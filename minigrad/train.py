@@ -9,6 +9,12 @@ from .ops import cross_entropy
 AUXILIARY_WEIGHT = 0.3  # Szegedy et al. 2014, section 5
 
 
+def on_device_of(model, loader):
+    """The batches of a loader, tuples of Tensors, on the device of a model's parameters."""
+    device = next((p.device for p in model.parameters()), "cpu")
+    return (tuple(t.to(device) for t in batch) for batch in loader)
+
+
 def train_epoch(model, loader, optimizer, loss_function=cross_entropy):
     """One pass over the loader, one optimiser step a batch. Returns (mean loss, accuracy), both over the examples.
 
@@ -16,7 +22,7 @@ def train_epoch(model, loader, optimizer, loss_function=cross_entropy):
     """
     model.train()
     total = Totals()
-    for images, labels in loader:
+    for images, labels in on_device_of(model, loader):
         outputs = model(images)
         scores = outputs[0] if isinstance(outputs, tuple) else outputs
         loss = training_loss(outputs, labels, loss_function)
@@ -46,7 +52,7 @@ def evaluate(model, loader, loss_function=cross_entropy):
     model.eval()
     total = Totals()
     with no_grad():
-        for images, labels in loader:
+        for images, labels in on_device_of(model, loader):
             scores = model(images)
             total.add(scores, labels, loss_function(scores, labels))
     return total.averages()

@@ -175,6 +175,22 @@ def test_direct_gives_the_same_bits_in_every_order_of_work(monkeypatch, case, li
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize(("name", "device", "case"), marked([row for row in LAID_OUT if "cuda" in row[1]]))
+def test_numbers_of_16_bits_are_summed_in_float32_and_rounded_once(name, device, case, dtype):
+    """So the result differs from the exact one for the rounded inputs by half a unit in the last place at most."""
+    kind = np.dtype(getattr(pytest.importorskip("ml_dtypes"), dtype) if dtype == "bfloat16" else dtype)
+    arrays, p = problem(case, "float32")[:3], problem(case, "float32")[3]
+    x, w, gy = (a.astype(kind) for a in arrays)
+    exact = passes(reference, *(a.astype(np.float64) for a in (x, rotated(w) if name == "flipped" else w, gy)), p)
+    actual = passes(module(name, device), *(on(device, a) for a in (x, w, gy)), p)
+    y, gx, gw = exact
+    for a, wanted in zip(actual, (y, gx, rotated(gw) if name == "flipped" else gw), strict=True):
+        assert a.dtype == kind
+        error = np.abs(host(a).astype(np.float64) - wanted)
+        assert (error <= np.abs(wanted) * (2**-10.9 if dtype == "float16" else 2**-7.9) + 1e-5).all()
+
+
 @pytest.mark.parametrize("layout", LAYOUTS[1:], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("which", ["x", "w", "gy", "all"])
 @pytest.mark.parametrize(("name", "device", "case"), marked(LAID_OUT))

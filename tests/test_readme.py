@@ -47,3 +47,9 @@ def test_the_architecture_part_lists_every_top_level_module():
     for path in [*(README.parent / "kernels").iterdir(), *(README.parent / "minigrad").iterdir()]:
         if path.is_dir() and path.name != "__pycache__":
             assert f"{path.name}/" in house, path.name
+
+
+@pytest.mark.simulated
+def test_the_simulated_kernel_agrees_with_the_loops(capsys):
+    exec(code("simulator.checking"), {})
+    assert float(re.search(r"tensor\((.*)\)", capsys.readouterr().out).group(1)) < 1e-5

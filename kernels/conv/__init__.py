@@ -16,6 +16,7 @@ from functools import lru_cache
 from importlib import import_module
 from typing import NamedTuple
 
+from ..arrays import hardware
 from .params import ConvParams, conv_output_shape, conv_params, conv_transpose_params, dims
 from .tuning import choice
 
@@ -45,11 +46,6 @@ CROSS_CORRELATION = tuple(dict.fromkeys(name for name, _ in TABLE if name != "fl
 def algorithms(device):
     """Names of the rows that run on `device`: "cpu", "cuda" or "cuda-sim"."""
     return tuple(name for name, where in TABLE if where == hardware(device))
-
-
-def hardware(device):
-    """The device in the table: the simulated one runs the rows of a real one."""
-    return "cuda" if device == "cuda-sim" else device
 
 
 class Cost(NamedTuple):

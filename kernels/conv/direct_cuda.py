@@ -2,8 +2,7 @@
 import math
 
 from ..arrays import nchw
-from ..cuda import empty, launch, strided, window, zeros
-from ..cuda.module import accumulator
+from ..cuda import accumulator, contiguous, empty, launch, strided, window, zeros
 from .params import conv_output_shape
 
 FILE = "conv/direct.cu"
@@ -15,7 +14,7 @@ def forward(x, w, p, bias=None, low=-math.inf, flip=False, kept=None):
     """y = max(low, conv(x, w) + bias). x: N x C x H x W, w: OC x C/G x KH x KW, bias: OC -> N x OC x OH x OW."""
     n, oc, oh, ow = conv_output_shape(x.shape, w.shape, p)
     y = nchw(empty((n, oh, ow, oc), x.dtype, x))
-    bias = bias if bias is None or bias.flags.c_contiguous else bias.copy()
+    bias = None if bias is None else contiguous(bias)
     grid, block = over_channels_and_pixels(oc, n * oh * ow)
     arguments = strided(x), strided(channels_innermost(w, 0)), bias, strided(y), window(p), float(low)
     launch(FILE, "forward", grid, block, arguments, FLIP=flip)

@@ -5,7 +5,8 @@ kernels may use beside CUDA C; source.py puts the text together. Without a GPU s
 the same launch code, on arrays of simulated.py; nvrtc.py compiles it for real GPUs.
 """
 from .arguments import strided, window
-from .memory import empty, zeros
+from .memory import contiguous, empty, zeros
 from .module import launch
+from .source import accumulator
 
-__all__ = ["empty", "launch", "strided", "window", "zeros"]
+__all__ = ["accumulator", "contiguous", "empty", "launch", "strided", "window", "zeros"]

@@ -77,6 +77,7 @@ inline void describe(Kind kind, const char *format, ...) {
     uint3 t = position(current);
     int block[] = {(int)blockIdx.x, (int)blockIdx.y, (int)blockIdx.z}, thread[] = {(int)t.x, (int)t.y, (int)t.z};
     f.kind = kind;
+    if (kind == ASSERTION) f.code = (char *)__builtin_return_address(0) - 1;
     memcpy(f.block, block, sizeof block);
     memcpy(f.thread, thread, sizeof thread);
     va_list values;

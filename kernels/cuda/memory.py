@@ -20,3 +20,8 @@ def zeros(shape, dtype, like):
     array = empty(shape, dtype, like)
     array.fill(np.dtype(dtype).type(0))
     return array
+
+
+def contiguous(array):
+    """The array with its elements next to each other, in the order of its dimensions: itself if it is so already."""
+    return array if array.flags.c_contiguous else array.copy(order="C")

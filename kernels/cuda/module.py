@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from ..arrays import device_of
 from .arguments import arrays, packed
-from .source import TYPES, check_dtype, device_source
+from .source import accumulator, check_dtype, device_source
 
 OPTIONS = ("--std=c++17",)
 LIMITS = (2**31 - 1, 65535, 65535)  # blocks in a grid, along each axis
@@ -45,11 +45,6 @@ def launch(file, kernel, grid, block, args, *, dtype=None, shared=0, **macros):
 def _three(sizes):
     sizes = (sizes,) if isinstance(sizes, int) else sizes
     return (*map(int, sizes), 1, 1)[:3]
-
-
-def accumulator(dtype):
-    """The dtype in which kernels keep sums of `dtype`."""
-    return {"float": "float32", "double": "float64"}[TYPES[check_dtype(dtype)][1]]
 
 
 @lru_cache(None)

@@ -32,7 +32,7 @@ import numpy as np
 
 from ..folders import cache_folder
 from .arguments import arrays, described, packed
-from .source import TYPES, check_dtype, host_source, kernels
+from .source import HERE, accumulator, host_source, kernels
 
 ORDERS = {"forward": 0, "reverse": 1, "shuffled": 2}
 FLAGS = ("-std=c++17", "-shared", "-fPIC", "-gdwarf-4", "-w", "-fno-strict-aliasing", "-ffp-contract=off",
@@ -86,7 +86,7 @@ class Module:
     """A kernel file, compiled for a dtype and macros (pairs of name and value). Stands in for CuPy's RawModule."""
 
     def __init__(self, file, dtype, macros=()):
-        self.file, self.accumulator = file, {"float": "float32", "double": "float64"}[TYPES[check_dtype(dtype)][1]]
+        self.file, self.accumulator = file, accumulator(dtype)
         self.source = host_source(file, dtype, macros)
 
     def get_function(self, name):
@@ -133,7 +133,7 @@ class Kernel:
 
     def _run(self, launch, args, order):
         """Run in one order, on copies of the arrays' memory. Returns the copies."""
-        launch.order, launch.failure.kind = ORDERS[order], FINE
+        launch.order, launch.failure = ORDERS[order], _Failure()
         memories = _memories(args)
         with contextlib.ExitStack() as stack:
             for memory in memories:
@@ -290,10 +290,11 @@ def _compiler():
 
 
 def _line(library, code):
-    """"file:line" of an address in a compiled file, "" where no tool tells."""
+    """"file:line" of an address in a compiled file, in the kernel file if it is there; "" where no tool tells."""
     base = next((int(line.split("-")[0], 16) for line in Path("/proc/self/maps").read_text().splitlines()
                  if line.endswith(library)), None)
     if base is None or not shutil.which("addr2line"):
         return ""
-    done = subprocess.run(["addr2line", "-e", library, hex(code - base)], capture_output=True, text=True)
-    return done.stdout.strip().partition(" ")[0]
+    done = subprocess.run(["addr2line", "-i", "-e", library, hex(code - base)], capture_output=True, text=True)
+    lines = [line.partition(" ")[0] for line in done.stdout.splitlines()]  # from the innermost to the outermost
+    return next((line for line in lines if not line.startswith(f"{HERE}/")), "")

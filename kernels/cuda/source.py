@@ -67,6 +67,11 @@ def check_dtype(dtype):
     return name
 
 
+def accumulator(dtype):
+    """The dtype in which kernels keep sums of `dtype`: that of floats among the arguments."""
+    return {"float": "float32", "double": "float64"}[TYPES[check_dtype(dtype)][1]]
+
+
 def _body(file, dtype, macros):
     storage, accumulator, _ = TYPES[dtype]
     yield f"typedef {storage} T;\ntypedef {accumulator} A;\n"

@@ -25,6 +25,7 @@ take C x H x W together, which are contiguous. float32 statistics are accumulate
 """
 from importlib import import_module
 
+from ..arrays import hardware
 from .params import LRNParams, NormParams, batch_groups, channel_groups, layer_groups, lrn_params
 
 __all__ = [
@@ -40,7 +41,7 @@ TABLE = {
 
 def lookup(device, algorithm="fused"):
     """The module that normalises on `device`. Raises ValueError for a row the table does not have."""
-    if (algorithm, device) not in TABLE:
-        names = ", ".join(repr(name) for name, where in TABLE if where == device)
+    if (algorithm, hardware(device)) not in TABLE:
+        names = ", ".join(repr(name) for name, where in TABLE if where == hardware(device)) or "none"
         raise ValueError(f"normalisation: no algorithm {algorithm!r} on {device}; there is {names}")
-    return import_module("." + TABLE[algorithm, device], __name__)
+    return import_module("." + TABLE[algorithm, hardware(device)], __name__)

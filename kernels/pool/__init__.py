@@ -20,6 +20,7 @@ whole area over what is left of it. x N x C x H x W, y N x C x OH x OW, a like x
 from functools import lru_cache
 from importlib import import_module
 
+from ..arrays import hardware
 from .params import AdaptiveParams, PoolParams, adaptive_params, pool_params, pool_params_1d, unpool_size
 
 __all__ = [
@@ -36,10 +37,10 @@ TABLE = {
 
 def lookup(device, algorithm="window"):
     """The module that pools on `device`. Raises ValueError for a row the table does not have."""
-    if (algorithm, device) not in TABLE:
-        names = ", ".join(repr(name) for name, where in TABLE if where == device)
+    if (algorithm, hardware(device)) not in TABLE:
+        names = ", ".join(repr(name) for name, where in TABLE if where == hardware(device)) or "none"
         raise ValueError(f"pooling: no algorithm {algorithm!r} on {device}; there is {names}")
-    return _row(TABLE[algorithm, device])
+    return _row(TABLE[algorithm, hardware(device)])
 
 
 @lru_cache

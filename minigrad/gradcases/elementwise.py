@@ -1,5 +1,6 @@
 """Examples of arithmetic, elementary functions and activations."""
 from .. import nn, ops
+from ..ops.moving import ToDevice
 from .recipes import MASK, Example, layer, on
 
 CASES = {
@@ -19,6 +20,7 @@ CASES = {
     **{f.__name__: [on(f, ("positive", (2, 3))), on(f, ("positive", ()))] for f in (ops.log, ops.sqrt)},
     "astype": [
         Example(lambda x: ops.astype(ops.astype(x, "float32") * 2.0, "float64"), (("dyadic", (2, 3)),), eps=0.25),
+        on(lambda x: ToDevice(device="cpu")(ToDevice(device="cuda-sim")(x) * 2.0), (2, 3)),
     ],
     "where": [on(lambda a, b: ops.where(MASK, a, b), (2, 3), (2, 3)), on(lambda a, b: ops.where(MASK, a, b), (3,), ())],
     "clip": [

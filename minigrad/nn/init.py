@@ -174,7 +174,7 @@ def _fill(tensor, draw, scale, shift):
         raise TypeError(f"init: only floating-point tensors can be random, got {tensor.dtype}")
     if not _skipped.get():
         array = tensor._data
-        direct = isinstance(array, np.ndarray) and array.flags.c_contiguous and array.flags.writeable
+        direct = type(array) is np.ndarray and array.flags.c_contiguous and array.flags.writeable
         values = array if direct else np.empty(array.shape, array.dtype)
         draw(values)
         values *= scale

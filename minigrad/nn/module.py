@@ -2,6 +2,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from ..device import is_device
 from ..hooks import RemovableHandle
 from ..tensor import Tensor, as_tensor
 
@@ -224,16 +225,18 @@ class Module:
             p.grad = None
 
     def to(self, target):
-        """Move to a device ("cpu"), or cast floating-point parameters, buffers and gradients to a dtype; returns self.
+        """Move to a device, or cast floating-point parameters, buffers and gradients to a dtype; returns self.
 
-        Integer buffers keep their dtype. Raises TypeError for a dtype that is not floating-point.
+        target: "cpu", "cuda", "cuda-sim", or a dtype. Optimisers go on with the same parameters, but what they have
+        remembered (momentum) stays where it was: move first. Integer buffers keep their dtype. Raises TypeError for a
+        dtype that is not floating-point, RuntimeError for a device that this machine does not have.
         """
         if not Tensor(0.0).to(target).is_floating_point():
             raise TypeError(f"{type(self).__name__}.to: only floating-point dtypes, got {target!r}")
         for t in (*self.parameters(), *self.buffers()):
-            if t.is_floating_point():
+            if t.is_floating_point() or is_device(target):
                 converted = t.detach().to(target)
-                if converted.dtype != t.dtype:
+                if converted.dtype != t.dtype or converted.device != t.device:
                     t._data, t.grad = converted._data, None if t.grad is None else t.grad.detach().to(target)
                     t.mark_modified()
         return self

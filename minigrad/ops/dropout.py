@@ -1,7 +1,7 @@
 """Dropout: noise that a network must learn to do without. As in `activation.py`, `inplace` changes nothing."""
 import numpy as np
 
-from ..device import generator
+from ..device import device_of, generator, to_device
 from ..tensor import Tensor
 from .promotion import as_float
 
@@ -33,6 +33,7 @@ def _drop(x, mask_shape, p, training):
     if not training or p == 0:
         return x
     keep = generator().random(mask_shape, dtype=np.float32) >= p
-    mask = np.empty_like(x._data, shape=mask_shape)  # in the layout of x, and so of the result
+    order = sorted(range(x.ndim), key=lambda i: -x._data.strides[i])  # in the layout of x, and so of the result
+    mask = np.empty([mask_shape[i] for i in order], x.dtype).transpose(sorted(range(x.ndim), key=order.__getitem__))
     mask[...] = keep / (1 - p) if p < 1 else keep
-    return x * Tensor(mask)
+    return x * Tensor(to_device(mask, device_of(x._data)))

@@ -8,7 +8,7 @@ import numpy as np
 from minigrad.kernels.elementwise import apply
 
 from ..autograd import Function
-from ..device import array_module
+from ..device import array_module, on_one_device
 from ..tensor import Tensor, as_tensor, check_dtype
 from .dims import broadcast_shapes
 from .promotion import as_float, operands, result_dtype, same_dtype
@@ -286,7 +286,7 @@ def where(condition, a, b):
         raise TypeError(f"where: the condition must be bool, got {condition.dtype}")
     a, b = same_dtype(a, b)
     shape = broadcast_shapes(condition.shape, a.shape, b.shape, op="where: ")
-    return Where()(condition.expand(shape), a.expand(shape), b.expand(shape))
+    return Where()(*(t if t.ndim == 0 and not t.requires_grad else t.expand(shape) for t in (condition, a, b)))
 
 
 def clip(x, min=None, max=None):
@@ -311,6 +311,7 @@ def _without_gradient(name, arity, doc):
         if len(values) != arity:
             raise TypeError(f"{name}: expected {arity} operands, got {len(values)}")
         arrays = [t._data for t in (operands(*values) if arity == 2 else map(as_tensor, values))]
+        arrays = on_one_device(arrays, name)
         with np.errstate(all="ignore"):
             return Tensor(getattr(array_module(arrays[0]), name)(*arrays))
 

@@ -2,7 +2,7 @@
 import numpy as np
 
 from ..autograd import Function
-from ..device import array_module
+from ..device import array_module, device_of, to_device
 from ..tensor import Tensor, as_tensor
 from .dims import normal_dim
 
@@ -39,20 +39,27 @@ def is_basic(index):
     return all(p is None or p is Ellipsis or isinstance(p, (int, np.integer, slice)) for p in parts)
 
 
-def plain_index(index):
-    """An index with arrays, its own copies, in place of Tensors, arrays and lists: backward will need it unchanged."""
+def plain_index(index, x):
+    """An index of x with arrays, its own copies and where x is, in place of Tensors, arrays and lists.
+
+    Copies, because backward will need it unchanged.
+    """
     if isinstance(index, tuple):
-        return tuple(plain_index(i) for i in index)
-    if isinstance(index, Tensor):
-        return index._data.copy()
+        return tuple(plain_index(i, x) for i in index)
     if isinstance(index, list):
-        return np.array(index, dtype=None if index else np.int64)
-    return index.copy() if isinstance(index, np.ndarray) else index
+        index = np.array(index, dtype=None if index else np.int64)
+    elif isinstance(index, Tensor):
+        index = index._data.copy()
+    elif isinstance(index, np.ndarray):
+        index = index.copy()
+    else:
+        return index
+    return to_device(index, device_of(x._data))
 
 
 def getitem(x, index):
     """x[index]: ints, slices, None, Ellipsis, bool masks, integer arrays or Tensors, and tuples of them."""
-    index = plain_index(index)
+    index = plain_index(index, x)
     if is_basic(index):  # the Ellipsis makes NumPy return a view also where only one element is left
         index = index if isinstance(index, tuple) else (index,)
         index = index if Ellipsis in index else (*index, Ellipsis)

@@ -8,6 +8,7 @@ from ..modes import is_grad_enabled
 from ..tensor import Tensor, as_tensor
 from .elementwise import add, div, mul, sub
 from .index import IndexAdd, getitem, is_basic, plain_index
+from .moving import to_device
 
 
 class SetIndex(Function):
@@ -86,9 +87,9 @@ def zero_(x):
 def setitem(x, index, value):
     """x[index] = value, with broadcasting; value is cast to x's dtype."""
     check_in_place(x, value)
-    index = plain_index(index)
+    index = plain_index(index, x)
     shape = x._data[index].shape
-    value = as_tensor(value).astype(x.dtype)
+    value = to_device(as_tensor(value).astype(x.dtype), x.device)
     extra = value.ndim - len(shape)
     if extra > 0 and value.shape[:extra] == (1,) * extra:  # leading 1s are too many for expand, but harmless
         value = value.reshape(value.shape[extra:])

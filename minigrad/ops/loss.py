@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from ..autograd import Function
-from ..device import array_module
-from ..tensor import as_tensor
+from ..device import array_module, on_one_device
+from ..tensor import Tensor, as_tensor
 from .activation import log_softmax, softmax, softplus
 from .elementwise import absolute, clip, log, where
 from .index import gather, getitem
@@ -74,6 +74,7 @@ def _cross_entropy_in_steps(x, target, weight, ignore_index, reduction, label_sm
 def _scores(name, x, target, weight, reduction):
     """x, target and weight as Tensors, checked as far as they have to fit in any case."""
     x, target = as_float(x), as_tensor(target)
+    on_one_device([t._data for t in (x, target, weight) if isinstance(t, Tensor)], name)
     _check_reduction(name, reduction)
     if x.ndim < 2:
         raise ValueError(f"{name}: expected scores N x C, got a {x.ndim}-d tensor")
@@ -106,7 +107,7 @@ def _classes(name, x, target, ignore_index):
     if target.shape != (x.shape[0], *x.shape[2:]):
         raise ValueError(f"{name}: scores of shape {x.shape} do not fit targets of shape {target.shape}")
     counted = target._data != ignore_index
-    safe = np.where(counted, target._data, 0).astype(np.int64)
+    safe = array_module(target._data).where(counted, target._data, 0).astype(np.int64)
     if counted.any() and not (safe.min() >= 0 and safe.max() < x.shape[1]):
         wrong = safe.min() if safe.min() < 0 else safe.max()
         raise IndexError(f"{name}: target {wrong} is not one of {x.shape[1]} classes")
@@ -122,14 +123,15 @@ class CrossEntropy(Function):
     def forward(self, x):
         self.save(x)
         rows = _class_rows(x)
-        largest = rows.max(axis=1, keepdims=True, initial=-np.inf)
-        p = np.exp(rows - largest)
+        xp = array_module(x)
+        largest = rows.max(axis=1, keepdims=True) if rows.size else rows[:, :1]
+        p = xp.exp(rows - largest)
         total = p.sum(axis=1, keepdims=True)
-        losses = (np.log(total) + largest)[:, 0] - rows[np.arange(len(rows)), self.target]
+        losses = (xp.log(total) + largest)[:, 0] - rows[xp.arange(len(rows)), self.target]
         p /= total
         self.p = p
         counted = self.counted.reshape(-1)
-        return (losses.sum(where=counted, dtype=np.float64) / np.float64(self.count)).astype(x.dtype)
+        return (xp.where(counted, losses, 0).sum(dtype=np.float64) / np.float64(self.count)).astype(x.dtype)
 
     def backward(self, gy):
         (x,) = self.saved
@@ -143,7 +145,7 @@ class CrossEntropyGrad(Function):
         self.save(gy, x)
         factor = gy / self.count
         rows = self.p * factor
-        rows[np.arange(len(rows)), self.target] -= factor
+        rows[array_module(x).arange(len(rows)), self.target] -= factor
         counted = self.counted.reshape(-1)
         if not counted.all():  # not a factor 0: ignored scores may be infinite
             rows[~counted] = 0

@@ -1,8 +1,8 @@
 """The table of operators and methods of Tensor: what `x + y` and `x.sum()` call."""
 from .. import autograd, hooks
-from ..device import check_device
+from ..device import is_device
 from ..tensor import Tensor
-from . import activation, elementwise, index, inplace, linalg, reduce, shape
+from . import activation, elementwise, index, inplace, linalg, moving, reduce, shape
 
 
 def _swapped(operation):
@@ -24,14 +24,16 @@ def _unless_foreign(operation):
 
 
 def to(x, target=None, *, dtype=None, device=None):
-    """x with another dtype, or on another device ("cpu"): to("cpu"), to("float64"), to(dtype=..., device=...)."""
-    if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda"):
+    """x with another dtype, or on another device: to("cuda"), to("float64"), to(dtype=..., device=...).
+
+    Devices are "cpu", "cuda" and "cuda-sim". Raises ValueError or RuntimeError for one that is not there.
+    """
+    if is_device(target):
         device = target
     elif target is not None:
         dtype = target
-    if device is not None:
-        check_device(device)
-    return x if dtype is None else elementwise.astype(x, dtype)
+    x = x if dtype is None else elementwise.astype(x, dtype)
+    return x if device is None else moving.to_device(x, device)
 
 
 def _cast(dtype):

@@ -38,17 +38,11 @@ def _is_typed(value):
 def operands(a, b):
     """a and b as Tensors of one dtype and one shape (broadcast, as views). Raises ValueError if shapes clash.
 
-    A Python number becomes a 0-d Tensor: NumPy broadcasts it, and no gradient flows into it.
+    A Python number becomes a 0-d Tensor. What is 0-d and needs no gradient stays so: NumPy broadcasts it.
     """
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        if a.dtype != b.dtype:
-            a, b = same_dtype(a, b)
-    else:
-        has_number = np.isscalar(a) or np.isscalar(b)
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor) and a.dtype == b.dtype):
         a, b = same_dtype(a, b)
-        if has_number:
-            return a, b
-    if a.shape == b.shape:
+    if a.shape == b.shape or any(t.ndim == 0 and not t.requires_grad for t in (a, b)):
         return a, b
     shape = broadcast_shapes(a.shape, b.shape)
     return a.expand(shape), b.expand(shape)

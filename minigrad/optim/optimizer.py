@@ -1,4 +1,5 @@
 """What optimisers share: parameter groups, state, and saving both."""
+from ..device import device_of, to_device
 from ..tensor import Tensor
 
 
@@ -81,8 +82,8 @@ class Optimizer:
     def load_state_dict(self, saved):
         """Go on from a `state_dict()` of the same kind of optimiser over parameters of the same shapes.
 
-        Arrays are copied and take the dtype of their parameter. Raises ValueError, changing nothing, where groups,
-        options or shapes do not match.
+        Arrays are copied and take the dtype and device of their parameter. Raises ValueError, changing nothing, where
+        groups, options or shapes do not match.
         """
         name, params = type(self).__name__, self._parameters()
         sizes = [len(group["params"]) for group in self.param_groups]
@@ -101,6 +102,11 @@ class Optimizer:
         for group, options in zip(self.param_groups, saved["param_groups"], strict=True):
             group.update({key: value for key, value in options.items() if key != "params"})
         self.state = {
-            params[i]: {k: v.astype(params[i].dtype) if hasattr(v, "astype") else v for k, v in state.items()}
+            params[i]: {k: _like(v, params[i]._data) if hasattr(v, "astype") else v for k, v in state.items()}
             for i, state in saved["state"].items()
         }
+
+
+def _like(array, parameter):
+    """A copy of an array with the dtype of a parameter's, on its device."""
+    return to_device(array.astype(parameter.dtype), device_of(parameter))
