@@ -19,6 +19,12 @@ HEALTHY = DATA / "product.cu"
 UNWRITTEN = "unwritten, or computed them from memory that nobody wrote; the first is "
 
 
+@pytest.fixture(autouse=True)
+def what_is_compiled_from_temporary_files_is_temporary(request, monkeypatch):
+    if "tmp_path" in request.fixturenames:
+        monkeypatch.setenv("MINIGRAD_CACHE", str(request.getfixturevalue("tmp_path")))
+
+
 def array(*shape, dtype="float32", seed=0):
     return on_device(np.random.default_rng(seed).standard_normal(shape).astype(dtype))
 

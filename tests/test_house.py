@@ -86,6 +86,17 @@ def test_public_classes_and_functions_have_docstrings(name):
             assert ast.get_docstring(node), node.name
 
 
+CUDA_FILES = sorted(p for p in FOLDERS["minigrad.kernels"].rglob("*") if p.suffix in (".cu", ".cuh", ".h"))
+
+
+@pytest.mark.parametrize("path", CUDA_FILES, ids=lambda path: path.name)
+def test_cuda_files_stay_small_say_what_they_are_for_and_add_in_a_fixed_order(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 400 and max(map(len, lines)) <= 120
+    assert lines[0].startswith("// ")
+    assert "atomic" not in "\n".join(lines).lower()
+
+
 @pytest.mark.parametrize("name", FOLDERS)
 def test_every_folder_with_code_is_a_package_that_setup_finds(name):
     for path in FOLDERS[name].rglob("*.py"):

@@ -1,5 +1,5 @@
-// Direct convolution: one thread sums up one output, by the definition (Goodfellow, Bengio & Courville, "Deep Learning",
-// equation 9.6; with FLIP, 9.4, where the kernel is walked backwards).
+// Direct convolution: one thread sums up one output, by the definition (Goodfellow, Bengio & Courville, "Deep
+// Learning", equation 9.6; with FLIP, 9.4, where the kernel is walked backwards).
 //
 // Threads next to each other in x take neighbouring channels, which are neighbours in memory when arrays are
 // channels-last; y and the blocks in x take pixels. No thread writes where another does: gradients gather, too. x and y

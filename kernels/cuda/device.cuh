@@ -1,4 +1,4 @@
-// What kernels may use beside CUDA C itself: each helper has a body for the GPU and one for the CPU, where host.h runs it.
+// What kernels may use beside CUDA C itself: each helper has a body for the GPU, and one for the CPU, run by host.h.
 //
 // T is the type that arrays hold, A the one that sums are kept in: float and float, double and double, or __half or
 // __nv_bfloat16 and float. source.py defines both, and includes this file, in front of every .cu file.
@@ -69,7 +69,7 @@ __device__ inline void copies_commit() {
 #endif
 }
 
-// Waits until at most GROUPS_LEFT of this thread's groups are under way. What other threads copied needs a barrier, too.
+// Waits until at most GROUPS_LEFT of this thread's groups are under way. What others copied needs a barrier, too.
 template <int GROUPS_LEFT> __device__ inline void copies_wait() {
 #ifdef MINIGRAD_HOST
     sim::copies_wait(GROUPS_LEFT);
@@ -114,7 +114,8 @@ template <int K, typename Value> void mma(float (&d)[4], const unsigned (&a)[4],
         float sum = d[i];
         for (int k = 0; k < K; k++) {
             int quad = k / each % 4, high = k / (4 * each);  // which lane of four, and which of its registers, holds k
-            Fragments left = taken_from<Fragments>(row % 8 * 4 + quad), right = taken_from<Fragments>(column * 4 + quad);
+            Fragments left = taken_from<Fragments>(row % 8 * 4 + quad);
+            Fragments right = taken_from<Fragments>(column * 4 + quad);
             sum += value(left.a[row / 8 + 2 * high], k % each) * value(right.b[high], k % each);
         }
         d[i] = sum;

@@ -1,8 +1,9 @@
 // Runs CUDA kernels on the CPU: what a .cu file needs to be compiled by g++ as it is.
 //
-// Every CUDA thread of a block is a fiber, a function with a stack of its own that can stop in the middle; blocks run one
-// after the other. A fiber runs until it ends or comes to a barrier. When no fiber can go on, the barriers are looked at:
-// one that all its threads have reached opens, and if none opens, some threads took another branch: an error.
+// Every CUDA thread of a block is a fiber, a function with a stack of its own that can stop in the middle; blocks run
+// one after the other. A fiber runs until it ends or comes to a barrier. When no fiber can go on, the barriers are
+// looked at: one that all its threads have reached opens, and if none opens, some threads took another branch: an
+// error.
 //
 // simulator.py launches kernels through here, in several orders of the threads, and compares the results. An access
 // outside the arguments' memory hits a page without access rights, and one outside an array of known size a check of
@@ -112,7 +113,8 @@ inline int run(void (*kernel)(void **), Launch *described) {
     launch = described, body = kernel;
     const int *b = launch->block, *g = launch->grid;
     count = b[0] * b[1] * b[2];
-    blockDim = {(unsigned)b[0], (unsigned)b[1], (unsigned)b[2]}, gridDim = {(unsigned)g[0], (unsigned)g[1], (unsigned)g[2]};
+    blockDim = {(unsigned)b[0], (unsigned)b[1], (unsigned)b[2]};
+    gridDim = {(unsigned)g[0], (unsigned)g[1], (unsigned)g[2]};
     if (!threads) threads = (Thread *)mapped(THREADS * sizeof(Thread));
     size_t room = (launch->shared + PAGE - 1) / PAGE * PAGE + PAGE;  // one page without access rights behind it
     char *shared = mapped(room);

@@ -112,9 +112,11 @@ inline void wait(State state, unsigned mask, int line) {
 inline void wait_block(int line) { wait(AT_BLOCK_BARRIER, 0, line); }
 inline unsigned mask_or_all(unsigned mask = 0xffffffff) { return mask; }
 inline void wait_warp(unsigned mask, int line) {
-    if (!(mask >> current % LANES & 1))
-        describe(BARRIER, "lane %d is not in the mask %08x of the warp operation in line %d", current % LANES, mask, line),
-            abandon();
+    int lane = current % LANES;
+    if (!(mask >> lane & 1)) {
+        describe(BARRIER, "lane %d is not in the mask %08x of the warp operation in line %d", lane, mask, line);
+        abandon();
+    }
     wait(AT_WARP_BARRIER, mask, line);
 }
 
@@ -155,9 +157,10 @@ inline void report_divergence() {
     Thread &w = threads[waits];
     bool whole = w.state == AT_BLOCK_BARRIER;
     int first = whole ? 0 : waits - waits % LANES, last = whole ? count : first + LANES;
-    for (other = first; other < last && other < count - 1; other++)
-        if ((whole || w.mask >> (other - first) & 1) && (threads[other].state != w.state || threads[other].line != w.line))
-            break;
+    for (other = first; other < last && other < count - 1; other++) {
+        bool expected = whole || w.mask >> (other - first) & 1;
+        if (expected && (threads[other].state != w.state || threads[other].line != w.line)) break;
+    }
     Thread &o = threads[other];
     uint3 p = position(other);
     char what[60];
@@ -198,8 +201,9 @@ template <typename V> V shuffle(unsigned mask, V value, int line, Way way, int b
 inline unsigned ballot(unsigned mask, bool predicate, int line) {
     unsigned votes = 0;
     give(mask, predicate, line);
-    for (int lane = 0; lane < LANES; lane++)
-        if (mask >> lane & 1 && current - current % LANES + lane < count) votes |= (unsigned)taken_from<bool>(lane) << lane;
+    int first = current - current % LANES;
+    for (int lane = 0; lane < LANES && first + lane < count; lane++)
+        if (mask >> lane & 1) votes |= (unsigned)taken_from<bool>(lane) << lane;
     wait_warp(mask, line);
     return votes;
 }

@@ -12,7 +12,7 @@ class ToDevice(Function):
         return devices.to_device(x, self.device)
 
     def backward(self, gy):
-        return to_device(gy, self.source)
+        return ToDevice(device=self.source)(gy)
 
 
 def to_device(x, device):

@@ -42,7 +42,7 @@ def operands(a, b):
     """
     if not (isinstance(a, Tensor) and isinstance(b, Tensor) and a.dtype == b.dtype):
         a, b = same_dtype(a, b)
-    if a.shape == b.shape or any(t.ndim == 0 and not t.requires_grad for t in (a, b)):
+    if a.shape == b.shape or not (a.shape or a.requires_grad) or not (b.shape or b.requires_grad):
         return a, b
     shape = broadcast_shapes(a.shape, b.shape)
     return a.expand(shape), b.expand(shape)
