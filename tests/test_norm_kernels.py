@@ -51,8 +51,7 @@ def gaps(a):
 
 def passes(module, x, gy, w, b, p, eps=1e-5, relu=False, plus=None):
     """Everything a row computes for one x. relu: a ReLU comes after it, and backward looks at b."""
-    mean, var = module.statistics(x, p)
-    rstd = (var + eps) ** -0.5
+    mean, var, rstd = module.statistics(x, p, eps)
     y = module.forward(x, mean, rstd, w, b, p, relu, plus)
     b = b if relu else None
     groups, affine = module.grad_sums(gy, x, mean, rstd, w, b, p)
@@ -120,8 +119,7 @@ def test_a_relu_in_the_same_pass_gives_the_bits_of_one_after_it():
     w[5] = b[5] = 0
     x[0, 7, 3, 3] = np.nan
     gy[:, 5] = np.inf
-    mean, var = fused_cpu.statistics(x, p)
-    rstd = (var + 1e-5) ** -0.5
+    mean, _, rstd = fused_cpu.statistics(x, p, 1e-5)
     apart, together = (fused_cpu.forward(x, mean, rstd, w, b, p, relu) for relu in (False, True))
     assert np.maximum(apart, 0).tobytes() == together.tobytes() and np.isnan(together[:, 7]).all()
     added = fused_cpu.forward(x, mean, rstd, w, b, p, True, plus)
@@ -141,10 +139,19 @@ def test_a_relu_in_the_same_pass_gives_the_bits_of_one_after_it():
 def test_one_group_computed_by_hand(row):
     x = np.array([[1.0], [3.0], [8.0]])
     p, module = norm.batch_groups(x.shape), norm.lookup(row[1], row[0])
-    mean, var = module.statistics(x, p)
-    assert (mean.item(), var.item()) == (4.0, 26 / 3)
+    mean, var, rstd = module.statistics(x, p, 1 / 3)
+    assert (mean.item(), var.item(), rstd.item()) == (4.0, 26 / 3, 9**-0.5)
     y = module.forward(x, mean, np.full((1, 1), 0.5), np.array([2.0]), np.array([10.0]), p)
     assert y.tolist() == [[7.0], [9.0], [14.0]]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("row", ROWS)
+def test_running_statistics_move_towards_those_of_a_batch(row, dtype):
+    running, batch = np.array([1.0, -2.0], dtype), np.array([[[3.0], [8.0]]])
+    norm.lookup(row[1], row[0]).move(running, batch, 0.25, 2.0)
+    assert running.tolist() == [0.75 + 1.5, -1.5 + 4.0]
+    assert batch.ravel().tolist() == [3.0, 8.0]
 
 
 @pytest.mark.parametrize(("dtype", "large", "tolerance"), [("float32", 1e4, 2e-5), ("float64", 1e9, 1e-6)])
@@ -171,7 +178,7 @@ def test_a_large_mean_costs_no_digits(row, case, dtype, large, tolerance):
 
 def test_float32_statistics_of_many_numbers_are_those_of_float64():
     x = np.random.default_rng(0).normal(1000.0, 1.0, (8, 2, 250, 250)).astype(np.float32)
-    mean, var = fused_cpu.statistics(x, norm.batch_groups(x.shape))
+    mean, var, _ = fused_cpu.statistics(x, norm.batch_groups(x.shape), 0.0)
     np.testing.assert_allclose(mean.ravel(), x.mean((0, 2, 3), dtype=np.float64), rtol=1e-13)
     np.testing.assert_allclose(var.ravel(), x.astype(np.float64).var((0, 2, 3)), rtol=1e-11)
 

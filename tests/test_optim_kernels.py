@@ -1,7 +1,9 @@
 """The compiled steps of the optimisers against their NumPy lines: options, layouts, dtypes, any number of threads."""
+import math
+
 import numpy as np
 import pytest
-from layouts import LAYOUTS
+from layouts import LAYOUTS, channels_last
 
 import minigrad as mg
 from minigrad.kernels import optim
@@ -39,27 +41,67 @@ def assert_same_steps(fast, slow, given, layout):
 def test_sgd(options, dtype, layout):
     given = arrays(3 if options[1] else 2, dtype)
 
-    def run(function):
-        return lambda step, p, g, v=None: function(p, g, v, *options)
+    def fast(step, *arrays):
+        optim.sgd([arrays], *options)
 
-    assert_same_steps(run(optim.sgd), run(optim.sgd_in_steps), given, layout)
+    def slow(step, p, g, v=None):
+        optim.sgd_in_steps(p, g, v, *options)
+
+    assert_same_steps(fast, slow, given, layout)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("options", ADAM.values(), ids=ADAM)
 def test_adam(options, dtype, layout):
-    def run(function):
-        return lambda step, p, g, m, v: function(p, g, m, v, step, *options)
+    def fast(step, *arrays):
+        optim.adam([arrays], step, *options)
 
-    assert_same_steps(run(optim.adam), run(optim.adam_in_steps), arrays(4, dtype), layout)
+    def slow(step, *arrays):
+        optim.adam_in_steps(*arrays, step, *options)
+
+    assert_same_steps(fast, slow, arrays(4, dtype), layout)
+
+
+SHAPES = [(3,), (5, 7), (0, 2), (1,), (64, 3, 3, 3), (1000, 300)]  # one more than all others together
+
+
+@pytest.mark.parametrize("dtypes", [["float32"], ["float32", "float64"]], ids=len)
+def test_many_parameters_in_one_call(dtypes):
+    """Some in channels-last order, some with gaps; the last is cut between threads, which must leave no number out."""
+    assert sum(math.prod(shape) for shape in SHAPES) > optim.LARGE
+    given = [arrays(4, dtypes[i % len(dtypes)], shape) for i, shape in enumerate(SHAPES)]
+    given[4] = [channels_last(a) for a in given[4]]
+    ours, wanted, alone = ([[a.copy(order="K") for a in some] for some in given] for _ in range(3))
+    for some in (ours, wanted, alone):
+        some[1] = [np.repeat(a, 2, -1)[:, ::2] for a in given[1]]
+    optim.sgd([some[:3] for some in ours], *SGD["nesterov"])
+    optim.adam(ours, 2, *ADAM["decay"])
+    for some, one in zip(wanted, alone, strict=True):
+        optim.sgd_in_steps(*some[:3], *SGD["nesterov"])
+        optim.adam_in_steps(*some, 2, *ADAM["decay"])
+        optim.sgd([one[:3]], *SGD["nesterov"])
+        optim.adam([one], 2, *ADAM["decay"])
+    for many, slow, single in zip(ours, wanted, alone, strict=True):
+        for a, b, c in zip(many, slow, single, strict=True):
+            np.testing.assert_allclose(a, b, rtol=64 * np.finfo(a.dtype).eps, atol=8 * np.finfo(a.dtype).eps)
+            assert a.tobytes() == c.tobytes()
+
+
+def test_nothing_to_do_and_what_cannot_be_written():
+    optim.sgd([], *SGD["plain"])
+    optim.adam([], 1, *ADAM["plain"])
+    p, g = arrays(2, "float32")
+    p.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        optim.sgd([(p, g)], *SGD["plain"])
 
 
 def test_arrays_of_different_layouts_take_the_slow_way():
     p, g, v = arrays(3, "float32", (2, 3, 4, 5))
     ours, wanted = [p.copy(), v.copy()], [p.copy(), v.copy()]
     other = np.asfortranarray(g)
-    optim.sgd(ours[0], other, ours[1], *SGD["nesterov"])
+    optim.sgd([(ours[0], other, ours[1])], *SGD["nesterov"])
     optim.sgd_in_steps(wanted[0], other, wanted[1], *SGD["nesterov"])
     assert all((a == b).all() for a, b in zip(ours, wanted, strict=True))
 
@@ -71,8 +113,8 @@ def test_any_number_of_threads_gives_the_same_bits():
         for count in (1, 2, 3):
             mg.set_num_threads(count)
             p, g, m, v = (a.copy() for a in given)
-            optim.sgd(p, g, m, *SGD["nesterov"])
-            optim.adam(p, g, m, v, 2, *ADAM["decay"])
+            optim.sgd([(p, g, m)], *SGD["nesterov"])
+            optim.adam([(p, g, m, v)], 2, *ADAM["decay"])
             results.append(p.tobytes() + m.tobytes() + v.tobytes())
     finally:
         mg.set_num_threads(threads)
@@ -81,5 +123,5 @@ def test_any_number_of_threads_gives_the_same_bits():
 
 def test_infinite_parameters_do_not_spread_without_decay():
     p, g = np.float32([np.inf, 1]), np.float32([1, 1])
-    optim.sgd(p, g, None, *SGD["plain"])
+    optim.sgd([(p, g)], *SGD["plain"])
     assert p.tolist() == [np.inf, np.float32(0.9)]

@@ -4,7 +4,9 @@ Batch, layer and group normalisation differ only in which elements of x form a g
 elements of each group are shifted and scaled to mean 0 and variance 1, and y = xhat w + b with a factor and an offset
 per channel (layer norm: per normalised element). A row is a module with these array functions; w and b may be None:
 
-    statistics(x, p)                     -> mean, var      of each group, float64, shape p.stats; var is biased
+    statistics(x, p, eps)                -> mean, var, rstd of each group, float64, shape p.stats; var is biased,
+                                            rstd = (var + eps)^-1/2
+    move(running, batch, momentum, scale=1.0)              running = (1 - momentum) running + momentum scale batch
     forward(x, mean, rstd, w, b, p, relu=False, plus=None)
                                          -> y              (x - mean) rstd w + b + plus, with relu the positive part
     grad_sums(gy, x, mean, rstd, w, b, p) -> groups, affine: (sum of u w, of u w xhat) over each group, 2 x p.stats,
@@ -23,6 +25,7 @@ and, for local response normalisation across channels with its `LRNParams` q (s 
 Arrays may have any strides; y and gx come back with channels-last strides, except those of a layer norm that does not
 take C x H x W together, which are contiguous. float32 statistics are accumulated in float64.
 """
+from functools import lru_cache
 from importlib import import_module
 
 from ..arrays import hardware
@@ -44,4 +47,9 @@ def lookup(device, algorithm="fused"):
     if (algorithm, hardware(device)) not in TABLE:
         names = ", ".join(repr(name) for name, where in TABLE if where == hardware(device)) or "none"
         raise ValueError(f"normalisation: no algorithm {algorithm!r} on {device}; there is {names}")
-    return import_module("." + TABLE[algorithm, hardware(device)], __name__)
+    return _module(TABLE[algorithm, hardware(device)])
+
+
+@lru_cache
+def _module(name):
+    return import_module("." + name, __name__)

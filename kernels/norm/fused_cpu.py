@@ -9,6 +9,8 @@ rows of J elements. Sums are kept in float64; each element itself is handled in 
 Variances: Chan, Golub & LeVeque 1979, equation 2.1: the mean and the sum of squared deviations of a block at a time,
 while it is in the cache, joined to those of the blocks before. Nothing cancels, however large the mean is.
 """
+from functools import lru_cache
+
 import numpy as np
 
 from ..buffers import empty
@@ -17,23 +19,26 @@ from ..jit import jit
 from ..threads import scratch, share_out
 from .lrn_cpu import lrn_forward, lrn_grad_input, window_sum
 
-__all__ = ["forward", "grad_input", "grad_sums", "lrn_forward", "lrn_grad_input", "statistics", "window_sum"]
+__all__ = [
+    "forward", "grad_input", "grad_sums", "lrn_forward", "lrn_grad_input", "move", "statistics", "window_sum",
+]
 
 BLOCK = 32  # rows whose statistics are taken together
 
 
-def statistics(x, p):
-    """The mean and the biased variance of each group, float64, shape p.stats. x: p.shape, any strides."""
+def statistics(x, p, eps):
+    """The mean, the biased variance and (var + eps)^-1/2 of each group, float64, p.stats. x: p.shape, any strides."""
     B, M, K, J = p.blocks
-    mean, var = np.zeros((B, K)), np.zeros((B, K))
+    mean, var, rstd = result = np.zeros((3, B, K))
     if x.size and M == 1:
         _row_statistics(in_order(x, p).reshape(B * K, J), mean.reshape(-1), var.reshape(-1))
     elif x.size:
         S = segments(M)
-        means, squares = scratch("norm statistics", (2, B * S, K * J), np.float64)
-        share_out(_column_statistics, B * S, in_order(x, p).reshape(B * S, M // S, K * J), means, squares)
-        _join_statistics(means.reshape(B, S, -1), squares.reshape(B, S, -1), M // S, J, mean, var)
-    return mean.reshape(p.stats), var.reshape(p.stats)
+        sums = scratch("norm statistics", (2, B * S, K * J), np.float64)
+        share_out(_column_statistics, B * S, in_order(x, p).reshape(B * S, M // S, K * J), sums)
+        _join_statistics(sums.reshape(2, B, S, K * J), M // S, J, mean, var)
+    np.power(var + eps, -0.5, out=rstd)
+    return result.reshape(3, *p.stats)
 
 
 def forward(x, mean, rstd, w, b, p, relu=False, plus=None):
@@ -44,9 +49,8 @@ def forward(x, mean, rstd, w, b, p, relu=False, plus=None):
     B, M, K, J = p.blocks
     y = empty(p.blocks, x.dtype)
     if x.size and M == 1:
-        vectors = weights(w, 1.0, p).astype(x.dtype), weights(b, 0.0, p).astype(x.dtype)
         arrays = in_order(x, p).reshape(B * K, J), y.reshape(B * K, J)
-        _row_forward(*arrays, mean.reshape(-1), rstd.reshape(-1), *vectors)
+        _row_forward(*arrays, mean.reshape(-1), rstd.reshape(-1), weights(w, 1.0, x, p), weights(b, 0.0, x, p))
         y = as_logical(y, p)
         if plus is not None:
             y += plus
@@ -54,7 +58,7 @@ def forward(x, mean, rstd, w, b, p, relu=False, plus=None):
     if x.size:
         loop = _column_forward if plus is None else _column_forward_plus
         arrays = [in_order(a, p).reshape(B, M, K * J) for a in (x, plus) if a is not None]
-        share_out(loop, B * M, *arrays, y.reshape(B, M, K * J), *_affine(x, mean, rstd, w, b, p), relu)
+        share_out(loop, B * M, *arrays, y.reshape(B, M, K * J), _lines(x, mean, rstd, w, b, p), relu)
     return as_logical(y, p)
 
 
@@ -68,16 +72,15 @@ def grad_sums(gy, x, mean, rstd, w, b, p):
     if x.size and M == 1:
         gy = gy if b is None else gate(gy, forward(x, mean, rstd, w, b, p))
         arrays = in_order(gy, p).reshape(B * K, J), in_order(x, p).reshape(B * K, J)
-        vectors = mean.reshape(-1), rstd.reshape(-1), weights(w, 1.0, p).astype(x.dtype)
-        _row_sums(*arrays, *vectors, groups.reshape(2, -1), affine)
+        _row_sums(*arrays, mean.reshape(-1), rstd.reshape(-1), weights(w, 1.0, x, p), groups.reshape(2, -1), affine)
     elif x.size:
         S = segments(M)
-        sums, products = scratch("norm sums", (2, B * S, K * J), np.float64)
-        arrays = (in_order(a, p).reshape(B * S, M // S, K * J) for a in (gy, x))
-        shift, *line = _affine(x, mean, rstd, w, b, p)
-        share_out(_column_sums, B * S, *arrays, shift, *line, b is not None, sums, products)
-        rest = shift - mean.reshape(B, K).repeat(J, 1), rstd.reshape(B, K)
-        _join_sums(sums.reshape(B, S, -1), products.reshape(B, S, -1), *rest, weights(w, 1.0, p), groups, affine)
+        sums = scratch("norm sums", (2, B * S, K * J), np.float64)
+        arrays = in_order(gy, p).reshape(B * S, M // S, K * J), in_order(x, p).reshape(B * S, M // S, K * J)
+        lines = _lines(x, mean, rstd, w, b, p)
+        share_out(_column_sums, B * S, *arrays, lines, b is not None, sums)
+        statistics, sums = (mean.reshape(B, K), rstd.reshape(B, K)), sums.reshape(2, B, S, K * J)
+        _join_sums(sums, *statistics, weights(w, 1.0, x, p), lines, groups, affine)
     return groups.reshape(2, *p.stats), from_weights(affine, p)
 
 
@@ -85,31 +88,36 @@ def grad_input(gy, x, mean, rstd, w, b, groups, p):
     """gx = rstd (u w - mean(u w) - xhat mean(u w xhat)). groups: the sums of u w and u w xhat, 2 x p.stats."""
     B, M, K, J = p.blocks
     gx = empty(p.blocks, x.dtype)
-    mean, rstd = mean.reshape(B, K), rstd.reshape(B, K)
-    mean_u, mean_uxhat = groups.reshape(2, B, K) / max(M * J, 1)
-    shift = mean.astype(x.dtype)
-    slope = -rstd * rstd * mean_uxhat
-    rest = slope * (shift - mean) - rstd * mean_u
     if x.size and M == 1:
         gy = gy if b is None else gate(gy, forward(x, mean, rstd, w, b, p))
         arrays = in_order(gy, p).reshape(B * K, J), in_order(x, p).reshape(B * K, J), gx.reshape(B * K, J)
-        vectors = (v.astype(x.dtype).reshape(-1) for v in (shift, rstd, slope, rest))
-        _row_grad_input(*arrays, *vectors, weights(w, 1.0, p).astype(x.dtype))
+        statistics = mean.reshape(-1), rstd.reshape(-1), groups.reshape(2, -1)
+        _row_grad_input(*arrays, *statistics, weights(w, 1.0, x, p))
     elif x.size:
         arrays = (a.reshape(B, M, K * J) for a in (in_order(gy, p), in_order(x, p), gx))
-        line, vectors = _affine(x, mean, rstd, w, b, p), (v.astype(x.dtype).repeat(J, 1) for v in (slope, rest))
-        share_out(_column_grad_input, B * M, *arrays, *line, b is not None, *vectors)
+        lines = _lines(x, mean, rstd, w, b, p, groups)
+        share_out(_column_grad_input, B * M, *arrays, lines, b is not None)
     return as_logical(gx, p)
 
 
-def _affine(x, mean, rstd, w, b, p):
-    """shift, factor, offset of each column, B x K J: y = (x - shift) factor + offset."""
-    B, _, K, J = p.blocks
-    vectors = np.empty((3, B, K * J), x.dtype)
-    _column_vectors(mean.reshape(B, K), rstd.reshape(B, K), weights(w, 1.0, p), weights(b, 0.0, p), *vectors)
-    return vectors
+def move(running, batch, momentum, scale=1.0):
+    """running = (1 - momentum) running + momentum scale batch, in place. running: C; batch: as many elements."""
+    _move(running, batch.reshape(-1), 1.0 - momentum, momentum * scale)
 
 
+def _lines(x, mean, rstd, w, b, p, groups=None):
+    """What the loops down columns need to know of each, 3 x B x K J: shift, factor and offset. With `groups`, the sums
+    that grad_sums found, 5 x B x K J: slope and rest too."""
+    B, M, K, J = p.blocks
+    statistics, affine = (mean.reshape(B, K), rstd.reshape(B, K)), (weights(w, 1.0, x, p), weights(b, 0.0, x, p))
+    lines = np.empty((3 if groups is None else 5, B, K * J), x.dtype)
+    _column_lines(*statistics, *affine, lines)
+    if groups is not None:
+        _column_slopes(*statistics, groups.reshape(2, B, K), M * J, J, lines)
+    return lines
+
+
+@lru_cache(256)
 def segments(M):
     """In how many equal parts M rows are summed, each by one thread: a function of M only, so that bits are too."""
     return next(s for s in (16, 8, 4, 2, 1) if M % s == 0 and (64 * s <= M or s == 1))
@@ -128,14 +136,19 @@ def as_logical(y, p):
     return y.reshape([p.shape[i] for i in p.order]).transpose(p.inverse)
 
 
-def weights(w, default, p):
-    """A weight (any shape of p.affine's elements) as K x J float64, in the order in which x is stored."""
+def weights(w, default, x, p):
+    """A weight (any shape of p.affine's elements) as K x J in x's dtype, in the order in which x is stored."""
     K, J = p.blocks[2:]
     if w is None:
-        return np.full((K, J), default)
+        return _constant(default, K, J, x.dtype)
     if J > 1:
         w = w.reshape(p.affine).transpose(p.affine_order)
-    return np.ascontiguousarray(w, np.float64).reshape(K, J)
+    return np.ascontiguousarray(w, x.dtype).reshape(K, J)
+
+
+@lru_cache(256)
+def _constant(value, K, J, dtype):
+    return np.full((K, J), value, dtype)
 
 
 def from_weights(v, p):
@@ -146,13 +159,15 @@ def from_weights(v, p):
     return stored.transpose(0, *(1 + i for i in np.argsort(p.affine_order)))
 
 
-# --- loops down columns; x, y, gy, gx: B x M x C, the others B x C. With relu, what is blocked of gy becomes a zero of
-# its sign: so gy is read in any case, while a read that waits for the comparison takes twice as long from memory.
+# --- loops down columns; x, y, gy, gx: B x M x C, lines: 3 or 5 x B x C. With relu, what is blocked of gy becomes
+# a zero of its sign: so gy is read in any case; a read that waits for the comparison takes twice as long from memory.
 
 
 @jit
-def _column_statistics(first, last, x, mean, squares):
+def _column_statistics(first, last, x, sums):
+    """sums: of each segment the means, and the sums of squared deviations from them."""
     _, M, C = x.shape
+    mean, squares = sums[0], sums[1]
     total, deviations = np.empty(C), np.empty(C)
     for b in range(first, last):
         mean[b], squares[b] = 0, 0
@@ -176,8 +191,9 @@ def _column_statistics(first, last, x, mean, squares):
 
 
 @jit
-def _join_statistics(means, squares, rows, J, mean, var):
-    """Join segments of so many rows, then J neighbouring columns. means, squares: B x S x K J; mean, var: B x K."""
+def _join_statistics(sums, rows, J, mean, var):
+    """Join segments of so many rows, then J neighbouring columns. sums: 2 x B x S x K J; mean, var: B x K."""
+    means, squares = sums[0], sums[1]
     B, S, C = means.shape
     for b in range(B):
         total, deviations = np.zeros(C), np.zeros(C)
@@ -196,20 +212,42 @@ def _join_statistics(means, squares, rows, J, mean, var):
 
 
 @jit
-def _column_vectors(mean, rstd, w, b, shift, factor, offset):
-    """mean, rstd: B x K; w, b: K x J, float64 -> the others, B x K J, in x's dtype."""
-    J = w.shape[1]
+def _column_lines(mean, rstd, w, b, lines):
+    """mean, rstd: B x K; w, b: K x J -> lines 0-2, B x K J: y = (x - shift) factor + offset."""
+    K, J = w.shape
     for i in range(mean.shape[0]):
-        for c in range(shift.shape[1]):
-            k, j = c // J, c % J
-            shift[i, c] = mean[i, k]
-            factor[i, c] = rstd[i, k] * w[k, j]
-            offset[i, c] = b[k, j] + (shift[i, c] - mean[i, k]) * (rstd[i, k] * w[k, j])
+        for k in range(K):
+            for j in range(J):
+                c = k * J + j
+                shift = lines.dtype.type(mean[i, k])
+                factor = rstd[i, k] * w[k, j]
+                lines[0, i, c], lines[1, i, c] = shift, factor
+                lines[2, i, c] = b[k, j] + (shift - mean[i, k]) * factor
 
 
 @jit
-def _column_forward(first, last, x, y, shift, factor, offset, relu):
+def _column_slopes(mean, rstd, groups, count, J, lines):
+    """mean, rstd: B x K; groups: sums of u w and u w xhat over `count` elements, 2 x B x K -> lines 3 and 4, B x K J:
+    gx = u factor + (x - shift) slope + rest."""
+    for i in range(mean.shape[0]):
+        for k in range(mean.shape[1]):
+            slope = -rstd[i, k] * rstd[i, k] * (groups[1, i, k] / count)
+            rest = slope * (lines[0, i, k * J] - mean[i, k]) - rstd[i, k] * (groups[0, i, k] / count)
+            for c in range(k * J, (k + 1) * J):
+                lines[3, i, c], lines[4, i, c] = slope, rest
+
+
+@jit
+def _move(running, batch, keep, new):
+    keep = running.dtype.type(keep)
+    for c in range(running.size):
+        running[c] = keep * running[c] + new * batch[c]
+
+
+@jit
+def _column_forward(first, last, x, y, lines, relu):
     _, M, C = x.shape
+    shift, factor, offset = lines[0], lines[1], lines[2]
     zero = x.dtype.type(0)
     for row in range(first, last):
         b, m = row // M, row % M
@@ -219,8 +257,9 @@ def _column_forward(first, last, x, y, shift, factor, offset, relu):
 
 
 @jit
-def _column_forward_plus(first, last, x, plus, y, shift, factor, offset, relu):
+def _column_forward_plus(first, last, x, plus, y, lines, relu):
     _, M, C = x.shape
+    shift, factor, offset = lines[0], lines[1], lines[2]
     zero = x.dtype.type(0)
     for row in range(first, last):
         b, m = row // M, row % M
@@ -230,9 +269,10 @@ def _column_forward_plus(first, last, x, plus, y, shift, factor, offset, relu):
 
 
 @jit
-def _column_sums(first, last, gy, x, shift, factor, offset, relu, sums, products):
-    """Of the segments first ... last; shift, factor and offset have one row for all segments of a b."""
+def _column_sums(first, last, gy, x, lines, relu, both):
+    """Of the segments first ... last, of g and g (x - shift); `lines` have one row for all segments of a b."""
     B, M, C = x.shape
+    shift, factor, offset, sums, products = lines[0], lines[1], lines[2], both[0], both[1]
     zero = x.dtype.type(0)
     for s in range(first, last):
         b = s // (B // shift.shape[0])
@@ -246,11 +286,9 @@ def _column_sums(first, last, gy, x, shift, factor, offset, relu, sums, products
 
 
 @jit
-def _join_sums(sums, products, rest, rstd, w, groups, affine):
-    """The sums of segments, of g and g (x - shift), B x S x K J -> groups, 2 x B x K, and affine, 2 x K x J.
-
-    rest: shift - mean, B x K J; what the products lack to be those with x - mean.
-    """
+def _join_sums(both, mean, rstd, w, lines, groups, affine):
+    """The sums of segments, of g and g (x - shift), 2 x B x S x K J -> groups, 2 x B x K, and affine, 2 x K x J."""
+    sums, products = both[0], both[1]
     B, S, C = sums.shape
     J = w.shape[1]
     for b in range(B):
@@ -261,7 +299,8 @@ def _join_sums(sums, products, rest, rstd, w, groups, affine):
                 product[c] += products[b, s, c]
         for c in range(C):
             k, j = c // J, c % J
-            product[c] = (product[c] + total[c] * rest[b, c]) * rstd[b, k]
+            rest = lines[0, b, c] - mean[b, k]  # what the products lack to be those with x - mean
+            product[c] = (product[c] + total[c] * rest) * rstd[b, k]
             groups[0, b, k] += total[c] * w[k, j]
             groups[1, b, k] += product[c] * w[k, j]
             affine[0, k, j] += total[c]
@@ -269,8 +308,9 @@ def _join_sums(sums, products, rest, rstd, w, groups, affine):
 
 
 @jit
-def _column_grad_input(first, last, gy, x, gx, shift, factor, offset, relu, slope, rest):
+def _column_grad_input(first, last, gy, x, gx, lines, relu):
     _, M, C = x.shape
+    shift, factor, offset, slope, rest = lines[0], lines[1], lines[2], lines[3], lines[4]
     zero = x.dtype.type(0)
     for row in range(first, last):
         b, m = row // M, row % M
@@ -329,9 +369,14 @@ def _row_sums(gy, x, mean, rstd, w, groups, affine):
 
 
 @jit
-def _row_grad_input(gy, x, gx, shift, rstd, slope, offset, w):
+def _row_grad_input(gy, x, gx, mean, rstd, groups, w):
     R, J = x.shape
     K = w.shape[0]
+    real = x.dtype.type
     for r in range(R):
+        slope = -rstd[r] * rstd[r] * (groups[1, r] / J)
+        shift, factor = real(mean[r]), real(rstd[r])
+        offset = real(slope * (shift - mean[r]) - rstd[r] * (groups[0, r] / J))
+        slope = real(slope)
         for j in range(J):
-            gx[r, j] = gy[r, j] * w[r % K, j] * rstd[r] + (x[r, j] - shift[r]) * slope[r] + offset[r]
+            gx[r, j] = gy[r, j] * w[r % K, j] * factor + (x[r, j] - shift) * slope + offset

@@ -2,12 +2,16 @@
 import numpy as np
 
 
-def statistics(x, p):
-    """The mean and the biased variance of each group, float64, shape p.stats."""
+def statistics(x, p, eps):
+    """The mean, the biased variance and (var + eps)^-1/2 of each group, float64, shape p.stats."""
     v = x.reshape(p.view).astype(np.float64)
-    if x.size == 0:
-        return np.zeros(p.stats), np.zeros(p.stats)
-    return v.mean(p.dims, keepdims=True), v.var(p.dims, keepdims=True)
+    mean, var = (f(p.dims, keepdims=True) if x.size else np.zeros(p.stats) for f in (v.mean, v.var))
+    return mean, var, (var + eps) ** -0.5
+
+
+def move(running, batch, momentum, scale=1.0):
+    """running = (1 - momentum) running + momentum scale batch, in place. running: C; batch: as many elements."""
+    running[...] = (1.0 - momentum) * running + momentum * scale * batch.reshape(running.shape)
 
 
 def forward(x, mean, rstd, w, b, p, relu=False, plus=None):

@@ -36,8 +36,7 @@ class _Normalize(Function):
         """The row of the table that computes this; afterwards the statistics of x are there."""
         row = norm.lookup(device_of(x))
         if self.rstd is None:
-            self.mean, self.var = row.statistics(x, self.p)
-            self.rstd = (self.var + self.eps) ** -0.5
+            self.mean, self.var, self.rstd = row.statistics(x, self.p, self.eps)
         return row
 
     def partner(self, other, **params):
@@ -203,9 +202,10 @@ def batch_norm(
         raise ValueError("BatchNorm: training needs more than one value per channel, got 1")
     y, f = _normalize(x, weight, bias, p, eps, relu, plus)
     if p.count:
-        for running, batch in ((running_mean, f.mean), (running_var, f.var * (p.count / (p.count - 1)))):
+        row = norm.lookup(device_of(x._data))
+        for running, batch, scale in ((running_mean, f.mean, 1.0), (running_var, f.var, p.count / (p.count - 1))):
             if running is not None:
-                running._data[...] = (1.0 - momentum) * running._data + momentum * batch.reshape(running.shape)
+                row.move(running._data, batch, momentum, scale)
                 running.mark_modified()
     return y
 

@@ -23,10 +23,13 @@ class Adam(Optimizer):
         if not eps >= 0:
             raise ValueError(f"Adam: eps must be at least 0, got {eps}")
 
-    def update(self, p, g, state, group):
-        xp = array_module(p)
-        if not state:
-            state.update(step=0, mean=xp.zeros_like(p), square=xp.zeros_like(p))
-        state["step"] += 1
-        options = group["lr"], group["betas"], group["eps"], group["weight_decay"]
-        optim.adam(p, g, state["mean"], state["square"], state["step"], *options)
+    def update(self, parameters, group):
+        together = {}  # step number -> parameters: each counts its own steps
+        for p, g, state in parameters:
+            if not state:
+                xp = array_module(p)
+                state.update(step=0, mean=xp.zeros_like(p), square=xp.zeros_like(p))
+            state["step"] += 1
+            together.setdefault(state["step"], []).append((p, g, state["mean"], state["square"]))
+        for step, arrays in together.items():
+            optim.adam(arrays, step, group["lr"], group["betas"], group["eps"], group["weight_decay"])

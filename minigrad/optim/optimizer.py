@@ -58,13 +58,13 @@ class Optimizer:
     def step(self):
         """Change every parameter that has a gradient, in place."""
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self.update(p._data, p.grad._data, self.state.setdefault(p, {}), group)
-                    p.mark_modified()
+            params = [p for p in group["params"] if p.grad is not None]
+            self.update([(p._data, p.grad._data, self.state.setdefault(p, {})) for p in params], group)
+            for p in params:
+                p.mark_modified()
 
-    def update(self, p, g, state, group):
-        """Change the array p in place, given its gradient g, its own state (a dict) and the group's options."""
+    def update(self, parameters, group):
+        """Change parameters in place: (array, its gradient, its own state, a dict) each, with the group's options."""
         raise NotImplementedError(f"{type(self).__name__}.update")
 
     def _parameters(self):

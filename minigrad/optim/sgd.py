@@ -24,12 +24,16 @@ class SGD(Optimizer):
         if group["nesterov"] and (momentum == 0 or dampening != 0):
             raise ValueError(f"SGD: nesterov needs momentum above 0 and dampening 0, got {momentum} and {dampening}")
 
-    def update(self, p, g, state, group):
-        options = group["lr"], group["momentum"], group["dampening"], group["weight_decay"], group["nesterov"]
-        if not group["momentum"]:
-            optim.sgd(p, g, None, *options)
-        elif "velocity" in state:
-            optim.sgd(p, g, state["velocity"], *options)
-        else:  # from rest, the first gradient counts in full
-            state["velocity"] = array_module(p).zeros_like(p)
-            optim.sgd(p, g, state["velocity"], *options[:2], 0.0, *options[3:])
+    def update(self, parameters, group):
+        momentum, options = group["momentum"], (group["weight_decay"], group["nesterov"])
+        resting, moving = [], []
+        for p, g, state in parameters:
+            if not momentum:
+                moving.append((p, g))
+            elif "velocity" in state:
+                moving.append((p, g, state["velocity"]))
+            else:
+                state["velocity"] = array_module(p).zeros_like(p)
+                resting.append((p, g, state["velocity"]))
+        optim.sgd(moving, group["lr"], momentum, group["dampening"], *options)
+        optim.sgd(resting, group["lr"], momentum, 0.0, *options)  # from rest, the first gradient counts in full
