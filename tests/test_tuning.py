@@ -62,7 +62,7 @@ def test_each_of_the_three_functions_asks_for_its_own_pass(monkeypatch, which):
     for name in tuning.PASSES:
         module = conv.lookup("im2col", "cpu", X, W, P)
         function = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda *a, f=function, n=name: (ran.append(n), f(*a))[1])
+        monkeypatch.setattr(module, name, lambda *a, f=function, n=name, **k: (ran.append(n), f(*a, **k))[1])
     x, w = (mg.randn(*shape, requires_grad=True) for shape in (X, W))
     mg.conv2d(x, w, padding=1).sum().backward()
     assert ran == [which]
