@@ -61,6 +61,11 @@ CASES = {
     "many small images": ((7, 5, 5, 4), (35, 5, 3, 3), 1, 1, 1, 1),
     "many small images, stride 2": ((7, 18, 5, 4), (35, 18, 3, 3), 2, 1, 1, 1),
     "many small images, stride (2, 3), groups": ((7, 36, 4, 7), (38, 18, 4, 3), (2, 3), 1, 1, 2),
+    "few channels out, neighbours together": ((3, 1, 5, 28), (4, 1, 3, 3), 1, 1, 1, 1),
+    "few channels out, stride, dilation": ((2, 3, 9, 24), (3, 3, 3, 2), 2, ((1, 0), (2, 3)), (1, 3), 1),
+    "few channels out, stride beyond the kernel": ((2, 2, 7, 24), (5, 2, 2, 2), 3, 1, 1, 1),
+    "gradients read in place": ((3, 3, 7, 20), (96, 3, 3, 3), 1, 1, 1, 1),
+    "gradients read in place, groups": ((3, 4, 6, 9), (64, 2, 3, 3), (2, 1), 1, 1, 2),
     "batch 0": ((0, 2, 5, 4), (3, 2, 3, 2), 1, 1, 1, 1),
     "batch 0, groups": ((0, 4, 5, 4), (4, 1, 3, 2), 2, 1, 1, 4),
 }

@@ -87,13 +87,20 @@ def estimates(x_shape, w_shape, p, which="forward"):
         if not supports(name, "cpu", w_shape, p):
             continue
         if not cost.tile:
-            made = c if which == "grad_input" else oc  # what vectors hold: a part of one costs as much as all of it
-            costs[name] = cost.product * n * oc * oh * ow * c * kh * kw * -(-made // 16) * 16 / made
+            made = c if which == "grad_input" else oc  # what vectors hold
+            waste = _in_vectors(made) / made if made > 8 else 2  # few channels: see neighbours.py
+            costs[name] = cost.product * n * oc * oh * ow * c * kh * kw * waste
             continue
         tiles, q = n * -(-oh // cost.tile) * -(-ow // cost.tile), cost.tile + 2
-        transforms = cost.transformed_weight * c * oc + cost.transformed_tile * tiles * (c + oc)
-        costs[name] = q * q * (cost.product * tiles * c * oc + transforms)
+        wide_c, wide_oc = _in_vectors(c), _in_vectors(oc)
+        transforms = cost.transformed_weight * c * oc + cost.transformed_tile * tiles * (wide_c + wide_oc)
+        costs[name] = q * q * (cost.product * tiles * c * wide_oc + transforms)
     return costs
+
+
+def _in_vectors(channels):
+    """As many channels as the vectors that they take up could hold: a part of one costs as much as all of it."""
+    return -(-channels // 16) * 16
 
 
 @lru_cache(1024)

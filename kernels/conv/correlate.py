@@ -14,6 +14,7 @@ from ..jit import jit
 from ..memory import clear, copy, fetch
 from ..threads import get_num_threads, scratch, share_out
 from ..tile import host, lanes, most_pixels, run_tile, split, tile
+from .neighbours import neighbours, widened
 from .pack import pack, vectors_for
 
 SCRATCH = 1 << 18  # bytes of input rows in work at a time: a fourth of a usual second-level cache
@@ -43,6 +44,9 @@ def correlate(x, w, walks, y, bias=None, low=-np.inf, kept=None):
     kernel position is in one of them at most. y: N x YH x YW x G OCg, contiguous. bias: G OCg, or None. Arrays of one
     dtype. kept: what was made of w (prepare.py).
     """
+    if found := neighbours(walks, w.shape, y.shape, x.dtype):
+        w, walks, kept, (n, rows, cols, _) = widened(w, found), (found.walk,), None, y.shape
+        y, bias = y.reshape(n, rows, cols // found.many, -1), None if bias is None else np.tile(bias, found.many)
     g, ocg = w.shape[:2]
     plan = _plan(x.shape, w.shape, y.shape, walks, x.dtype, get_num_threads())
     panels, _ = pack(w, plan.order, kept)
@@ -224,7 +228,7 @@ def _correlate(first, last, x, w, start, y, scratch, edge, offsets, rows_at, ste
     (N, H, W, C, Cg, rows, sh, sw, top, left, span, reach, thin_h, thin_w, pixel, images, block, parts, image, G, OCg,
      panels, panel_size, YH, YW, YC, col_step, B, group) = geometry
     blocks, pitch = -(-rows // block), span * pixel if copied else W * C
-    source = scratch if copied else x
+    source, size = scratch if copied else x, x.itemsize
     for unit in range(first, last):
         part, g, n0 = unit % parts, unit // parts // blocks % G, unit // parts // blocks // G * images
         i0 = unit // parts % blocks * block
@@ -238,33 +242,37 @@ def _correlate(first, last, x, w, start, y, scratch, edge, offsets, rows_at, ste
             for walk in range(len(steps)):
                 for n in range(n0, n1):
                     for i in range(i0, min(i1, steps[walk, 0])):
-                        at = rows_at[steps[walk, 8] + i]
+                        r = steps[walk, 8] + i
                         row = (n - n0) * image + (i - i0) * sh * pitch
                         if not copied:
-                            row = n * image + at[0] * pitch + at[1] * C + g * Cg
-                        out = (n * YH * YW + at[2]) * YC + g * OCg
-                        _row(source[row:], w[g * panels * panel_size + steps[walk, 7] :], start[g * panels * B :],
-                             y[out:], edge, offsets[steps[walk, 4] :], steps[walk], p0, p1, sw * pixel, panel_size,
-                             col_step * YC, OCg, B, low, not copied and p0 == b0)
+                            row = n * image + rows_at[r, 0] * pitch + rows_at[r, 1] * C + g * Cg
+                        out = (n * YH * YW + rows_at[r, 2]) * YC + g * OCg
+                        _row(source.ctypes.data + row * size,
+                             w.ctypes.data + (g * panels * panel_size + steps[walk, 7]) * size,
+                             start.ctypes.data + g * panels * B * size, y.ctypes.data + out * size, edge.ctypes.data,
+                             offsets.ctypes.data + steps[walk, 4] * 8, steps, walk, p0, p1, sw * pixel, panel_size,
+                             col_step * YC, OCg, B, low, not copied and p0 == b0, size)
 
 
 @jit
-def _row(x, w, start, y, edge, offsets, walk, p0, p1, pixel, panel_size, y_step, OCg, B, low, cold):
-    """A row of outputs, from where its first one sees x: the tiles of panels p0 ... p1. cold: x is in no cache yet."""
-    _, cols, P, address, _, T, K, _, _ = walk
-    size = x.itemsize
+def _row(x, w, start, y, edge, offsets, steps, walk, p0, p1, pixel, panel_size, y_step, OCg, B, low, cold, size):
+    """A row of outputs, from where its first one sees x: the tiles of panels p0 ... p1. cold: x is in no cache yet.
+
+    x, w, start, y, edge, offsets: addresses, for what counts the users of an array takes longer than a short row.
+    """
+    cols, P, address, T, K = steps[walk, 1], steps[walk, 2], steps[walk, 3], steps[walk, 5], steps[walk, 6]
     for t in range(-(-cols // P)):
         j = min(t * P, cols - P)  # the last tile overlaps the one before
         for b in range(p0, p1):
             if cold and T == 1:  # a share of what the next tile reads
-                seen, tail = P * pixel * size, x.ctypes.data + (j + P) * pixel * size
+                seen, tail = P * pixel * size, x + (j + P) * pixel * size
                 fetch(tail + seen * (b - p0) // (p1 - p0), seen // (p1 - p0))
-            at, valid = j * y_step + b * B, min(B, OCg - b * B)
-            target, pace = (y.ctypes.data + at * size, y_step) if valid == B else (edge.ctypes.data, B)
+            at, valid = y + (j * y_step + b * B) * size, min(B, OCg - b * B)
+            target, pace = (at, y_step) if valid == B else (edge, B)
             run_tile(
-                address, x.ctypes.data + j * pixel * size, pixel, 1, offsets.ctypes.data, T, K,
-                w.ctypes.data + b * panel_size * size, K * B, B, start.ctypes.data + b * B * size, 0, target, pace, low,
+                address, x + j * pixel * size, pixel, 1, offsets, T, K, w + b * panel_size * size, K * B, B,
+                start + b * B * size, 0, target, pace, low,
             )
             if valid < B:
                 for q in range(P):
-                    copy(y.ctypes.data + (at + q * y_step) * size, edge.ctypes.data + q * B * size, valid * size)
+                    copy(at + q * y_step * size, edge + q * B * size, valid * size)

@@ -14,14 +14,16 @@ from ..jit import jit
 from ..memory import clear, copy
 from ..threads import get_num_threads, scratch, share_out
 from ..tile import lanes, most_pixels, run_tile, split, tile
-from .correlate import SCRATCH, condensed, fill
+from .correlate import SCRATCH, clashes, condensed, fill
+from .neighbours import narrowed, neighbours
 from .pack import vectors_for
 
 PART = 64  # input channels whose weight gradient is summed at a time,
 WIDE_PART = 256  # and where there is only one tap
 PIECES = 8  # of work there should be at least: where there are fewer, the pixels are shared out as well
-PANELS = 4  # panels of output channels, likewise
-TERMS = 128  # of a sum over pixels that are added up in x's dtype, before they join a sum in float64
+PANELS = 2  # panels of output channels, likewise: their sums are gone through once for each block of pixels
+FEWEST, TERMS = 128, 512  # of a sum over pixels that are added up in x's dtype, before they join a sum in float64
+FEW = 8  # tiles that read a gradient: for more it is copied, so that what a panel has lies together
 SMALL = 1 << 16  # sums that are added up and brought into order by one thread
 RUN = 256  # numbers of a channel's weight gradient that are brought into order together
 
@@ -43,6 +45,7 @@ class Plan(NamedTuple):
     given: int  # for gradients,
     sums: int  # for the sums of a unit,
     rows: int  # and for offsets of rows
+    in_place: bool  # whether gradients are read where they lie
 
 
 def weight_gradient(x, gy, walk, gw):
@@ -51,6 +54,11 @@ def weight_gradient(x, gy, walk, gw):
     x: N x H x W x G Cg, contiguous. gy: N x OH x OW x G OCg, contiguous, the Walk's whole grid. gw: G x OCg x Cg x
     kernel positions, contiguous.
     """
+    if found := neighbours((walk,), gw.shape, gy.shape, x.dtype, gradient=True):
+        wide = np.empty((1, found.many * gw.shape[1], gw.shape[2], len(found.walk.order)), gw.dtype)
+        weight_gradient(x, gy.reshape(*gy.shape[:2], gy.shape[2] // found.many, -1), found.walk, wide)
+        narrowed(wide, found, gw)
+        return
     plan = _plan(x.shape, gw.shape, walk, x.dtype)
     units, shares = plan.units, plan.shares
     arrays = x.reshape(-1), gy.reshape(-1), gw.reshape(-1)
@@ -63,7 +71,8 @@ def weight_gradient(x, gy, walk, gw):
         sums = kept if shares > 1 else scratch("sums", plan.sums, np.float64)
         offsets, zeros = np.empty(plan.rows, np.int64), np.zeros(plan.width, x.dtype)
         _weight_gradient(
-            first, last, plan.address, *arrays, inputs, given, sums, plan.heights, zeros, offsets, *tables,
+            first, last, plan.address, *arrays, inputs, given, sums, plan.heights, zeros, offsets, plan.in_place,
+            *tables,
         )
 
     share_out(piece, units * shares, pieces=min(units * shares, 4 * get_num_threads()))
@@ -88,7 +97,8 @@ def _plan(x_shape, gw_shape, walk, dtype):
     panels = -(-ocg // width_b)
     part, together = min(cg, PART if len(order) > 1 else WIDE_PART), min(PANELS, panels)
     units = g * -(-cg // part) * -(-panels // together)
-    blocks = _blocks(n, rows, cols, sw * part * dtype.itemsize)
+    terms = min(TERMS, max(FEWEST, n * rows * cols * units // (2 * PIECES)))
+    blocks = _blocks(n, rows, cols, terms, sw * part * dtype.itemsize)
     shares = max(1, min(-(-PIECES // units), len(blocks) // 2))
     most_images, most_rows, most_cols = map(int, (blocks[:, 1::2] - blocks[:, ::2]).max(0))
     reach, span = max(seen.dh) + 1, (most_cols - 1) * sw + max(seen.dw) + 1
@@ -101,17 +111,19 @@ def _plan(x_shape, gw_shape, walk, dtype):
     ], np.int64)
     address, most = tile(pixels, vectors, dtype, joining=True).address, most_images * most_rows * most_cols
     inputs, given, sums = most_images * image + pixels, together * most * width_b, int(together * heights[-1] * width_b)
+    readers = heights[-1] // pixels * -(-cg // part)
+    in_place = g * ocg == width_b or (ocg % width_b == 0 and not clashes(g * ocg, dtype) and readers <= FEW)
     return Plan(
         geometry, blocks, runs, heights, order, address, pixels, width_b, units, shares, inputs, given, sums,
-        most_images * most_rows,
+        most_images * most_rows, bool(in_place),
     )
 
 
-def _blocks(n, rows, cols, pixel_bytes):
-    """Blocks of about TERMS output pixels: first and last image, row and column of each."""
+def _blocks(n, rows, cols, terms, pixel_bytes):
+    """Blocks of about so many output pixels: first and last image, row and column of each."""
     if rows == 1 and n == 1:
-        return np.array([(0, 1, 0, 1, j, min(j + TERMS, cols)) for j in range(0, cols, TERMS)], np.int64)
-    at_once = max(1, min(SCRATCH // (pixel_bytes * cols), TERMS // cols))  # rows of outputs
+        return np.array([(0, 1, 0, 1, j, min(j + terms, cols)) for j in range(0, cols, terms)], np.int64)
+    at_once = max(1, min(SCRATCH // (pixel_bytes * cols), terms // cols))  # rows of outputs
     block, images = min(rows, at_once), max(1, min(n, at_once // rows))
     return np.array([
         (m, min(m + images, n), i, min(i + block, rows), 0, cols)
@@ -120,8 +132,8 @@ def _blocks(n, rows, cols, pixel_bytes):
 
 
 @jit
-def _weight_gradient(first, last, address, x, gy, gw, inputs, given, sums, heights, zeros, offsets, blocks, runs, order,
-                     geometry):
+def _weight_gradient(first, last, address, x, gy, gw, inputs, given, sums, heights, zeros, offsets, in_place, blocks,
+                     runs, order, geometry):
     (H, W, C, Cg, rows, cols, sh, sw, row_step, col_step, top, left, span, reach, thin_h, thin_w, part, shares, image,
      G, OCg, panels, together, _, P, B) = geometry
     parts, groups, size, length = -(-Cg // part), -(-panels // together), x.itemsize, together * heights[-1] * B
@@ -139,9 +151,13 @@ def _weight_gradient(first, last, address, x, gy, gw, inputs, given, sums, heigh
                 row, column = i0 * row_step + top, j0 * col_step + left
                 fill(inputs[(n - n0) * image :], x, n, row, column, (down - 1) * sh + reach, span, thin_h, thin_w, Cb,
                      H, W, C, g * Cg + c0, Cb)
-            _pack_gradients(gy, given, n0, n1, i0, i1, j0, j1, b0, b1, rows, cols, g, G, OCg, B)
+            step, row_length = (G * OCg, cols * G * OCg) if in_place else (B, (j1 - j0) * B)
+            if not in_place:
+                _pack_gradients(gy, given, n0, n1, i0, i1, j0, j1, b0, b1, rows, cols, g, G, OCg, B)
             for b in range(b0, b1):
                 panel = given.ctypes.data + (b - b0) * (n1 - n0) * down * (j1 - j0) * B * size
+                if in_place:
+                    panel = gy.ctypes.data + ((((n0 * rows + i0) * cols + j0) * G + g) * OCg + b * B) * size
                 for run in range(len(runs)):
                     dh, dw, _, count = runs[run]
                     for i in range((n1 - n0) * down):
@@ -150,7 +166,7 @@ def _weight_gradient(first, last, address, x, gy, gw, inputs, given, sums, heigh
                         to = sums.ctypes.data + (here + ((b - b0) * heights[-1] + heights[run] + p) * B) * 8
                         run_tile(
                             address, inputs.ctypes.data + p * size, 1, sw * Cb, offsets.ctypes.data, (n1 - n0) * down,
-                            j1 - j0, panel, (j1 - j0) * B, B, zeros.ctypes.data, 0, to, B, -np.inf,
+                            j1 - j0, panel, row_length, step, zeros.ctypes.data, 0, to, B, -np.inf,
                         )
         if shares == 1:
             _finish(unit, sums, gw, heights, runs, order, geometry)
