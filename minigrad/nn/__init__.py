@@ -1,5 +1,5 @@
 """Layers, containers and losses with PyTorch's names; `nn.functional` has them as functions."""
-from . import functional, init
+from . import functional, init, utils
 from .activations import (
     ELU,
     Dropout,

@@ -91,7 +91,7 @@ class Optimizer:
         if saved_sizes != sizes:
             raise ValueError(f"{name}: groups of {saved_sizes} parameters were saved, here they have {sizes}")
         for group, options in zip(self.param_groups, saved["param_groups"], strict=True):
-            if set(group) != set(options):
+            if set(group) | {"initial_lr"} != set(options) | {"initial_lr"}:  # which a schedule has put there
                 raise ValueError(f"{name}: the saved options are {sorted(options)}, here they are {sorted(group)}")
             self.check(options)
         for i, state in saved["state"].items():
