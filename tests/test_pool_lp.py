@@ -1,8 +1,9 @@
 """p-norm pooling: every row of the table against plain loops, its limits, and values that overflow naive formulas."""
 import numpy as np
 import pytest
+from devices import host, on
 from layouts import LAYOUTS
-from test_pool import ROWS, TOLERANCE, assert_same, on, random, row
+from test_pool import TOLERANCE, assert_same, over, random, row
 
 import minigrad as mg
 from minigrad import nn
@@ -31,10 +32,7 @@ def image(values, requires_grad=False):
     return mg.Tensor(np.array(values, float).reshape(1, 1, 1, -1), requires_grad=requires_grad)
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(("name", "device"), ROWS)
+@pytest.mark.parametrize(("name", "device", "case", "layout", "dtype"), over(CASES, LAYOUTS, TOLERANCE))
 def test_rows_equal_reference(name, device, case, layout, dtype):
     module, p = row(name, device), params(case)
     for norm in NORMS:
@@ -47,7 +45,7 @@ def test_rows_equal_reference(name, device, case, layout, dtype):
         for q in (norm - 1, norm - 2 if norm >= 2 else 0.0):
             assert_same(module.lp_collect(as_, xs, ys, p, q), reference.lp_collect(a, x, y, p, q), tolerance)
             assert_same(module.lp_spread(bs, xs, ys, p, q), reference.lp_spread(b, x, y, p, q), tolerance)
-        np.testing.assert_array_equal(xs, x)
+        np.testing.assert_array_equal(host(xs), x)
 
 
 @pytest.mark.parametrize("case", CASES)

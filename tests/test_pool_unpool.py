@@ -1,8 +1,9 @@
 """Max unpooling: every row of the table against plain loops, equal indices, gradients, and the edges."""
 import numpy as np
 import pytest
+from devices import host, on
 from layouts import LAYOUTS, sliced
-from test_pool import ROWS, TOLERANCE, apart, assert_same, on, random, row
+from test_pool import TOLERANCE, apart, assert_same, over, random, row
 
 import minigrad as mg
 from minigrad import nn
@@ -25,10 +26,7 @@ def arrays(case, dtype="float64"):
     return random(*shape, dtype=dtype), index, random(*shape[:2], *size, seed=1, dtype=dtype), size
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(("name", "device"), ROWS)
+@pytest.mark.parametrize(("name", "device", "case", "layout", "dtype"), over(CASES, LAYOUTS, TOLERANCE))
 def test_rows_equal_reference(name, device, case, layout, dtype):
     module, (x, index, gy, size) = row(name, device), arrays(case, dtype)
     xs, gys = on(device, layout(x)), on(device, layout(gy))
@@ -37,12 +35,12 @@ def test_rows_equal_reference(name, device, case, layout, dtype):
     assert_same(module.unpool_grad_input(gys, indices), reference.unpool_grad_input(gy, index))
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(("name", "device"), ROWS)
+@pytest.mark.parametrize(("name", "device", "case"), over(CASES))
 def test_the_two_are_adjoint_whatever_repeats(case, name, device):
     x, index, gy, size = arrays(case)
     module = row(name, device)
-    forward, back = module.unpool_forward(x, index, size), module.unpool_grad_input(gy, index)
+    xs, indices, gys = (on(device, a) for a in (x, index, gy))
+    forward, back = host(module.unpool_forward(xs, indices, size)), host(module.unpool_grad_input(gys, indices))
     np.testing.assert_allclose((forward * gy).sum(), (x * back).sum(), rtol=1e-12)
 
 

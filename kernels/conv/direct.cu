@@ -6,16 +6,10 @@
 // are images N x C x H x W and N x OC x OH x OW, the weight is OC x C/G x KH x KW.
 //
 // variants: FLIP=0 | FLIP=1
+#include "pixel.cuh"
 
 // The position in the weight of tap k of K: a true convolution takes them from the last to the first.
 __device__ inline int position(int k, int size) { return FLIP ? size - 1 - k : k; }
-
-// A pixel of a batch of images, by its number in reading order.
-struct Pixel {
-    int n, h, w;
-    __device__ Pixel(int number, int height, int width)
-        : n(number / (height * width)), h(number / width % height), w(number % width) {}
-};
 
 // y = max(low, conv(x, w) + bias)
 extern "C" __global__ void forward(Input x, Input w, const T *bias, Output y, Window p, A low) {

@@ -2,7 +2,7 @@
 import math
 
 from ..arrays import nchw
-from ..cuda import accumulator, contiguous, empty, launch, strided, window, zeros
+from ..cuda import accumulator, contiguous, empty, launch, over_channels_and_pixels, strided, window, zeros
 from .params import conv_output_shape
 
 FILE = "conv/direct.cu"
@@ -51,10 +51,3 @@ def channels_innermost(w, axis):
     """w (OC x C/G x KH x KW), copied so that the elements along `axis` are neighbours in memory."""
     order = (2, 3, 1 - axis, axis)
     return w.transpose(order).copy(order="C").transpose(3 - axis, 2 + axis, 0, 1)
-
-
-def over_channels_and_pixels(channels, pixels):
-    """(grid, block) of 256 threads: x of a block along the channels, at most a warp of them, y along the pixels."""
-    width = min(32, 1 << (channels - 1).bit_length())
-    height = 256 // width
-    return (-(-pixels // height), -(-channels // width)), (width, height)

@@ -27,6 +27,7 @@ static uint3 threadIdx, blockIdx;
 static dim3 blockDim, gridDim;
 static const int warpSize = 32;
 
+using std::abs, std::sqrt, std::pow, std::exp, std::log;  // of float, too
 template <typename V> V min(V a, V b) { return b < a ? b : a; }
 template <typename V> V max(V a, V b) { return a < b ? b : a; }
 inline float min(float a, float b) { return std::fmin(a, b); }

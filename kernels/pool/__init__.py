@@ -28,10 +28,10 @@ __all__ = [
     "unpool_size",
 ]
 
-# (algorithm, device) -> module of this package, imported on first use
+# (algorithm, device) -> module of this package, imported on first use; a "cuda" row serves the simulated device, too
 TABLE = {
     ("reference", "cpu"): "reference",
-    ("window", "cpu"): "window_cpu",
+    ("window", "cpu"): "window_cpu", ("window", "cuda"): "window_cuda",
 }
 
 
