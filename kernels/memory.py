@@ -37,14 +37,23 @@ def fetch(context, address, size):
 
     Nothing waits for them, and no address is wrong.
     """
+    return types.void(types.intp, types.intp), _prefetch(0)
 
+
+@intrinsic
+def claim(context, address, size):
+    """The same for bytes that will be written: lines that are in no cache would hold up one store after the other."""
+    return types.void(types.intp, types.intp), _prefetch(1)
+
+
+def _prefetch(write):
     def generate(context, builder, signature, given):
         integer, byte = given[0].type, ir.IntType(8).as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [byte] + [ir.IntType(32)] * 3)
         prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-        hints = [ir.IntType(32)(i) for i in (0, 3, 1)]  # to read, to the first-level cache, data
+        hints = [ir.IntType(32)(i) for i in (write, 3, 1)]  # to the first-level cache, data
         with cgutils.for_range_slice(builder, integer(0), given[1], integer(64), integer) as (i, _):
             builder.call(prefetch, [builder.inttoptr(builder.add(given[0], i), byte), *hints])
         return context.get_dummy_value()
 
-    return types.void(types.intp, types.intp), generate
+    return generate

@@ -55,8 +55,8 @@ def lanes(dtype):
 
 
 def most_pixels(vectors):
-    """The largest P for V = 1, 2 or 3, so that all sums stay in registers."""
-    return host().pixels if vectors < 3 else host().pixels * 4 // 7
+    """The largest P for V = 1, 2, 3 or 4, so that all sums stay in registers."""
+    return host().pixels if vectors < 3 else host().pixels * (4 if vectors == 3 else 3) // 7
 
 
 def split(count, most):
@@ -64,6 +64,7 @@ def split(count, most):
     return -(-count // -(-count // most))
 
 
+NEAR = 3  # pixels found from one address each; one vector a pixel is over too soon to pay for more than one address
 _ARGUMENTS = ("x", "xs", "ks", "offsets", "T", "K", "w", "wt", "ws", "start", "ss", "y", "ys")  # and `low`
 
 
@@ -118,7 +119,7 @@ class _Emitter:
         self.fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{self.L}f{bits}")
 
     def emit(self, x, xs, ks, offsets, T, K, w, wt, ws, start, ss, y, ys, low):
-        b, integer = self.b, x.type
+        b, integer, near = self.b, x.type, NEAR if self.V > 1 else self.P
         x, w, start = (b.inttoptr(a, self.scalar.as_pointer()) for a in (x, w, start))
         y = b.inttoptr(y, (ir.DoubleType() if self.joining else self.scalar).as_pointer())
         offsets = b.inttoptr(offsets, integer.as_pointer())
@@ -128,14 +129,16 @@ class _Emitter:
         b.position_at_end(tap)
         t, sums_t = self.counter(integer, entry), self.carried(sums, entry)
         row, panel = b.gep(x, [b.load(b.gep(offsets, [t]))]), b.gep(w, [b.mul(t, wt)])
+        rows = [self.opaque(b.gep(row, [b.mul(xs, integer(p))])) for p in range(0, self.P, near)]
         b.branch(inner)
         b.position_at_end(inner)
         k, sums_k = self.counter(integer, tap), self.carried(sums_t, tap)
-        column, factors = b.gep(row, [b.mul(k, ks)]), b.gep(panel, [b.mul(k, ws)])
+        column, factors = b.mul(k, ks), b.gep(panel, [b.mul(k, ws)])
         wide = [self.load(factors, integer(v * self.L)) for v in range(self.V)]
         new = []
         for p in range(self.P):
-            pixel = self.spread(b.load(b.gep(column, [b.mul(xs, integer(p))])))
+            place = b.add(column, b.mul(xs, integer(p % near)))
+            pixel = self.spread(b.load(b.gep(rows[p // near], [place])))
             new += [b.call(self.fma, [pixel, wide[v], sums_k[p * self.V + v]]) for v in range(self.V)]
         self.repeat(k, K, sums_k, new, inner, after)
         b.position_at_end(after)
@@ -174,6 +177,11 @@ class _Emitter:
         undefined, first = ir.Constant(self.vector, ir.Undefined), ir.IntType(32)(0)
         one = self.b.insert_element(undefined, number, first)
         return self.b.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(ir.IntType(32), self.L), [0] * self.L))
+
+    def opaque(self, pointer):
+        """The same address, whose origin the optimiser does not see: it would add up all P of them one by one."""
+        kind = ir.FunctionType(pointer.type, [pointer.type])
+        return self.b.asm(kind, "", "=r,0", [pointer], side_effect=False)
 
     def counter(self, kind, before):
         phi = self.b.phi(kind)

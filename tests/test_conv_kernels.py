@@ -54,6 +54,8 @@ CASES = {
     "depthwise, full vectors": ((1, 32, 6, 9), (32, 1, 3, 3), 1, 0, 1, 32),
     "depthwise, more than a vector": ((1, 37, 6, 5), (37, 1, 3, 3), 2, 1, 1, 37),
     "3x3, more than a block of channels": ((2, 150, 5, 6), (35, 150, 3, 3), 1, 1, 1, 1),
+    "four vectors of output channels, narrow": ((2, 19, 4, 5), (64, 19, 3, 3), 1, 1, 1, 1),
+    "one pixel kernel, full vectors": ((2, 16, 3, 4), (32, 16, 1, 1), 1, 0, 1, 1),
     "three vectors of output channels": ((1, 5, 6, 9), (48, 5, 3, 3), 1, 1, 1, 1),
     "one pixel kernel, rows 2 KiB apart": ((1, 512, 3, 4), (5, 512, 1, 1), 1, 0, 1, 1),
     "rows 2 KiB apart, stride 2": ((1, 256, 5, 4), (3, 256, 3, 3), 2, 1, 1, 1),

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..jit import jit
-from ..memory import clear, copy, fetch
+from ..memory import claim, clear, copy, fetch
 from ..threads import get_num_threads, scratch, share_out
 from ..tile import host, lanes, most_pixels, run_tile, split, tile
 from .neighbours import neighbours, widened
@@ -27,6 +27,7 @@ class Plan(NamedTuple):
     """What follows from the shapes alone."""
 
     order: tuple  # of the taps: their kernel positions
+    vectors: int  # V of the tile
     steps: np.ndarray  # numbers that the loops unpack, for each Walk
     offsets: np.ndarray  # of the taps from an output's first one, in elements
     rows: np.ndarray  # input row, input column and output pixel of each row of outputs
@@ -49,7 +50,7 @@ def correlate(x, w, walks, y, bias=None, low=-np.inf, kept=None):
         y, bias = y.reshape(n, rows, cols // found.many, -1), None if bias is None else np.tile(bias, found.many)
     g, ocg = w.shape[:2]
     plan = _plan(x.shape, w.shape, y.shape, walks, x.dtype, get_num_threads())
-    panels, _ = pack(w, plan.order, kept)
+    panels, _ = pack(w, plan.order, kept, plan.vectors)
     start = np.zeros((g, panels.shape[1] * panels.shape[4]), x.dtype)
     if bias is not None:
         start[:, :ocg] = bias.reshape(g, ocg)
@@ -76,7 +77,8 @@ def _plan(x_shape, w_shape, y_shape, walks, dtype, threads):
     pixel = (cg + lanes(dtype) * clashes(cg * sw, dtype)) if copied else c
     reach, span = max(seen.dh) + 1, (cols - 1) * sw + max(seen.dw) + 1
     pitch = span * pixel if copied else width * c
-    vectors = vectors_for(ocg, dtype)
+    narrow = cols <= most_pixels(4) and ocg % (4 * lanes(dtype)) == 0  # two vectors would leave few sums
+    vectors = 4 if narrow else vectors_for(ocg, dtype)
     wide = vectors * lanes(dtype)
     count, panel = -(-ocg // wide), len(both.order) * cg * wide
     wanted = threads * (4 if n * rows * cols * g * count * panel > LITTLE else 1)
@@ -91,7 +93,8 @@ def _plan(x_shape, w_shape, y_shape, walks, dtype, threads):
     ], np.int64)
     units = g * -(-n // images) * -(-rows // block) * parts
     scratch_size = images * image + 64 if copied else 0
-    return Plan(both.order, steps, offsets, rows_at, copied, scratch_size, max(steps[:, 2]) * wide, units, geometry)
+    edge = max(steps[:, 2]) * wide
+    return Plan(both.order, vectors, steps, offsets, rows_at, copied, scratch_size, edge, units, geometry)
 
 
 def _share(n, rows, most, g, panels, lines, weights, wanted):
@@ -268,6 +271,8 @@ def _row(x, w, start, y, edge, offsets, steps, walk, p0, p1, pixel, panel_size, 
                 seen, tail = P * pixel * size, x + (j + P) * pixel * size
                 fetch(tail + seen * (b - p0) // (p1 - p0), seen // (p1 - p0))
             at, valid = y + (j * y_step + b * B) * size, min(B, OCg - b * B)
+            for q in range(P):
+                claim(at + q * y_step * size, valid * size)
             target, pace = (at, y_step) if valid == B else (edge, B)
             run_tile(
                 address, x + j * pixel * size, pixel, 1, offsets, T, K, w + b * panel_size * size, K * B, B,

@@ -22,13 +22,14 @@ def vectors_for(channels, dtype):
     return min(-(-channels // lanes(dtype)), 3) if channels <= 3 * lanes(dtype) else 2
 
 
-def pack(w, order, kept=None):
+def pack(w, order, kept=None, vectors=None):
     """w (G x OCg x Cg x positions) as panels G x OCg/B x taps x Cg x B, zeros after the last channel; and B / L.
 
-    w: any strides. order: the kernel position of each tap, all of them different. kept: see prepare.py.
+    w: any strides. order: the kernel position of each tap, all of them different. kept: see prepare.py. vectors: B / L,
+    where the caller chooses it.
     """
     g, ocg, cg, _ = w.shape
-    vectors, L = vectors_for(ocg, w.dtype), lanes(w.dtype)
+    vectors, L = vectors or vectors_for(ocg, w.dtype), lanes(w.dtype)
     width = vectors * L
     shape = g, -(-ocg // width), len(order), cg, width
 
@@ -36,7 +37,7 @@ def pack(w, order, kept=None):
         units, pieces = g * shape[1] * PARTS, None if panels.size > SMALL else 1
         share_out(_pack, units, transpose(w.dtype).address, w, taps(w, order), panels, L, pieces=pieces)
 
-    return prepared(kept, ("panels", tuple(order)), w, shape, fill), vectors
+    return prepared(kept, ("panels", tuple(order), vectors), w, shape, fill), vectors
 
 
 def taps(w, order):

@@ -14,6 +14,7 @@ from ..jit import jit
 from ..memory import clear, copy
 from ..threads import get_num_threads, scratch, share_out
 from ..tile import lanes, most_pixels, run_tile, split, tile
+from ..transpose import run_transpose, transpose
 from .correlate import SCRATCH, clashes, condensed, fill
 from .neighbours import narrowed, neighbours
 from .pack import vectors_for
@@ -108,6 +109,7 @@ def _plan(x_shape, gw_shape, walk, dtype):
     geometry = np.array([
         height, width, c, cg, rows, cols, sh, sw, row_step, col_step, min(walk.dh), min(walk.dw), span, reach, *thin,
         part, shares, image, g, ocg, panels, together, positions, pixels, width_b,
+        transpose(dtype).address, lanes(dtype),
     ], np.int64)
     address, most = tile(pixels, vectors, dtype, joining=True).address, most_images * most_rows * most_cols
     inputs, given, sums = most_images * image + pixels, together * most * width_b, int(together * heights[-1] * width_b)
@@ -135,7 +137,7 @@ def _blocks(n, rows, cols, terms, pixel_bytes):
 def _weight_gradient(first, last, address, x, gy, gw, inputs, given, sums, heights, zeros, offsets, in_place, blocks,
                      runs, order, geometry):
     (H, W, C, Cg, rows, cols, sh, sw, row_step, col_step, top, left, span, reach, thin_h, thin_w, part, shares, image,
-     G, OCg, panels, together, _, P, B) = geometry
+     G, OCg, panels, together, _, P, B, _, _) = geometry
     parts, groups, size, length = -(-Cg // part), -(-panels // together), x.itemsize, together * heights[-1] * B
     for number in range(first, last):
         unit, share = number // shares, number % shares
@@ -189,8 +191,9 @@ def _join(first, last, sums, gw, heights, runs, order, geometry):
 @jit
 def _finish(unit, sums, gw, heights, runs, order, geometry):
     """The sums of a unit into gw."""
-    Cg, part, OCg, panels, together, positions, B = (
-        geometry[3], geometry[16], geometry[20], geometry[21], geometry[22], geometry[23], geometry[25]
+    Cg, part, OCg, panels, together, positions, B, address, L = (
+        geometry[3], geometry[16], geometry[20], geometry[21], geometry[22], geometry[23], geometry[25], geometry[26],
+        geometry[27],
     )
     parts, groups = -(-Cg // part), -(-panels // together)
     b0, g, c0 = unit % groups * together, unit // groups // parts, unit // groups % parts * part
@@ -198,6 +201,9 @@ def _finish(unit, sums, gw, heights, runs, order, geometry):
     for b in range(b0, min(b0 + together, panels)):
         total = sums[(b - b0) * heights[-1] * B :]
         valid, to = min(B, OCg - b * B), ((g * OCg + b * B) * Cg + c0) * positions
+        if positions == 1 and valid == B and Cb % L == 0:
+            _turned(address, total, gw[to:], Cb, Cg, B, L)
+            continue
         _in_order(total, gw[to:], heights, runs, order, Cb, Cg * positions, positions, valid, B)
 
 
@@ -235,3 +241,16 @@ def _in_order(sums, gw, heights, runs, order, Cb, row, positions, valid, B):
         for o in range(valid):
             to = gw.ctypes.data + (o * row + c0 * positions) * size
             copy(to, buffer[o].ctypes.data, (c1 - c0) * positions * size)
+
+
+@jit
+def _turned(address, total, gw, Cb, row, B, L):
+    """The same for a kernel of one position, L channels at a time: sums Cb x B, gw rows of Cb channels."""
+    size, narrow, table = gw.itemsize, np.empty(L * B, gw.dtype), np.empty(L, np.int64)
+    for c in range(0, Cb, L):
+        for i in range(L * B):
+            narrow[i] = total[c * B + i]
+        for o in range(0, B, L):
+            for i in range(L):
+                table[i] = gw.ctypes.data + ((o + i) * row + c) * size
+            run_transpose(address, narrow.ctypes.data + o * size, B, table.ctypes.data, 0.0)
