@@ -15,6 +15,7 @@ from .rows import matrices, memory_order
 from .threads import share_out
 
 LARGE = 1 << 19  # elements from which it pays to wake another thread
+LITTLE = 1 << 16  # the same, where the other thread has just been at work, and this one reads what that one wrote
 SMALL = 1 << 12  # elements up to which NumPy is as good as a loop of ours
 WIDTH = 1024  # numbers in a run, about, along which a vector is added to each of many short rows
 
@@ -93,6 +94,16 @@ def rectify(x):
     return y
 
 
+def join(y, plus, relu):
+    """y + plus, and with relu the positive part of it, put into y itself: for a y that nobody has seen yet."""
+    runs = flat(y, plus)
+    if runs is None:
+        np.add(y, plus, out=y)
+        return np.maximum(y, 0, out=y) if relu else y
+    share_out(_loops()[2], y.size, *runs, 0.0 if relu else -np.inf, pieces=None if y.size >= LITTLE else 1)
+    return y
+
+
 def gate(gy, y):
     """gy where y > 0 or y is NaN, 0 elsewhere: the gradient of a ReLU with output y."""
     runs = flat(gy, y) if device_of(gy) == "cpu" else None
@@ -116,7 +127,7 @@ def flat(*arrays):
 
 @lru_cache(1)
 def _loops():
-    """The loops of `rectify` and `gate`: made on first use, so that importing this file does not import Numba.
+    """The loops of `rectify`, `gate` and `join`: made on first use, so that importing this file does not import Numba.
 
     They take slices first: only indices that start at 0 are vectorised.
     """
@@ -135,4 +146,11 @@ def _loops():
             passed = gy[i]  # read in any case: with a branch around it the loop would not be vectorised
             gx[i] = zero if y[i] <= zero else passed
 
-    return rectify_run, gate_run
+    @jit
+    def join_run(first, last, y, plus, low):
+        low, y, plus = y.dtype.type(low), y[first:last], plus[first:last]
+        for i in range(y.size):
+            total = y[i] + plus[i]
+            y[i] = low if total <= low else total
+
+    return rectify_run, gate_run, join_run

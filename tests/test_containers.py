@@ -269,6 +269,20 @@ def test_in_turn_equals_calling_one_after_the_other(added, training):
     assert results[0][0].tolist() == results[1][0].tolist()
 
 
+def test_in_turn_leaves_out_identities_that_nobody_looks_at():
+    x, (conv, relu, *_), seen = mg.randn(2, 3, 4, 4), norm_net(), []
+    skip, last = nn.Identity(), nn.Identity()
+    skip.forward = lambda x: seen.append(x) or x
+    y, z = nn.in_turn(x, skip, conv, skip, relu, skip), nn.in_turn(x, nn.Identity(), last, plus=x)
+    assert not seen and y.tolist() == relu(conv(x)).tolist() and z.tolist() == (2.0 * x).tolist()
+    skip.register_forward_hook(lambda *about: None)
+    nn.in_turn(x, skip, conv, skip, relu, skip)
+    assert len(seen) == 3
+    conv = nn.Conv2d(3, 3, 1)
+    conv.fused_relu = True  # what is added comes after it
+    assert nn.in_turn(x, conv, relu, plus=x).tolist() == relu(conv(x) + x).tolist()
+
+
 def test_in_turn_takes_fewer_operations_unless_a_hook_looks():
     def functions(*modules, plus=None):
         found = gradsuite.functions_in(nn.in_turn(mg.randn(2, 3, 4, 4, requires_grad=True), *modules, plus=plus))
@@ -277,7 +291,7 @@ def test_in_turn_takes_fewer_operations_unless_a_hook_looks():
     conv, relu, _, norm, last = norm_net()
     plus = mg.randn(2, 3, 4, 4)
     assert functions(conv, relu) == functions(norm, last) == functions(norm, last, plus=plus) == set()
-    assert functions(nn.Conv2d(3, 3, 1), relu, plus=plus) == {"ReLU", "Add"}
+    assert functions(nn.Conv2d(3, 3, 1), relu, plus=plus) == functions(conv, nn.Identity(), relu) == set()
     assert functions(norm, nn.ReLU6()) == set() and functions(nn.Tanh(), relu) == {"ReLU"}
     seen = []
     for register in (norm.register_forward_hook, last.register_forward_pre_hook, last.register_forward_hook):

@@ -332,3 +332,24 @@ def test_errors_name_the_operation_and_the_value(function, name):
 def test_errors_of_convolve2d_are_its_own_whatever_the_algorithm():
     with pytest.raises(ValueError, match=r"^Convolve2d: weight must be 4-D .* got 3-D \(1x3x3\)"):
         mg.convolve2d(random(1, 1, 4, 4), random(1, 3, 3), algorithm="direct")
+
+
+@pytest.mark.parametrize("convolve", [mg.conv2d, mg.convolve2d])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_plus_is_added_before_the_relu(convolve, relu, with_bias):
+    x, w, b = inputs((2, 2, 5, 6), (3, 2, 3, 3))
+    b = b if with_bias else None
+    for shape in ((2, 3, 3, 4), (3, 1, 1)):
+        plus, g = random(*shape, seed=3), random(2, 3, 3, 4, seed=4, requires_grad=False)
+        separate = convolve(x, w, b) + plus
+        separate = mg.relu(separate) if relu else separate
+        results = [convolve(x, w, b, relu=relu, plus=plus), separate]
+        np.testing.assert_array_equal(*(y.detach().numpy() for y in results))
+        sources = [t for t in (x, w, b, plus) if t is not None]
+        for ours, theirs in zip(*(mg.grad(y, sources, g) for y in results), strict=True):
+            np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-12, atol=1e-12)
+    wide = convolve(x.astype("float32"), w.astype("float32"), plus=np.ones((2, 3, 3, 4)))
+    assert wide.dtype == np.float64
+    with pytest.raises(ValueError, match="expand"):
+        convolve(x, w, b, plus=random(5, 2, 3, 3, 4))

@@ -5,7 +5,7 @@ from layouts import LAYOUTS
 
 import minigrad as mg
 from minigrad.kernels import elementwise
-from minigrad.kernels.elementwise import apply, flat, gate
+from minigrad.kernels.elementwise import apply, flat, gate, join
 
 SHAPE = (4, 24, 74, 75)  # more than LARGE elements
 
@@ -50,6 +50,20 @@ def test_the_gate_passes_positive_and_nan(dtype, shape, layout):
     got = gate(layout(gy), layout(y))
     np.testing.assert_array_equal(got, np.where((y > 0) | np.isnan(y), gy, 0))
     assert got.dtype == dtype
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("shape", [SHAPE, (3, 5, 2, 2), (0, 2, 1, 1)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_join_adds_in_place(dtype, shape, layout):
+    rng = np.random.default_rng(0)
+    y, plus = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
+    y[rng.random(shape) < 0.1], plus[rng.random(shape) < 0.1] = np.nan, -np.inf
+    for relu in (False, True):
+        for given in (layout(plus), plus[:, ::-1][:, ::-1]):
+            memory = np.array(layout(y), order="K")
+            assert join(memory, given, relu) is memory
+            np.testing.assert_array_equal(memory, np.maximum(y + plus, 0) if relu else y + plus)
 
 
 def test_flat_sees_memory_in_its_order_and_refuses_mixed_layouts():

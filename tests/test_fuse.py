@@ -6,7 +6,7 @@ import pytest
 from whole_networks import stir
 
 import minigrad as mg
-from minigrad import models, nn
+from minigrad import gradsuite, models, nn
 
 TOLERANCE = {"float32": 5e-6, "float64": 1e-13}  # of the largest output; the latter sees an eps that is left out
 
@@ -184,6 +184,12 @@ def test_modules_that_a_python_list_holds_too_and_modules_with_two_names():
     fused = check(net, (3, 5, 5), (0, 0))
     assert fused.steps[1] is fused.bn
     assert fused.relu is fused.activation
+
+
+def test_a_fused_residual_network_adds_in_its_convolutions():
+    net = models.create("resnet20_cifar", shortcut="projection")
+    fused = nn.fuse(net, (3, 8, 8)).requires_grad_(True)
+    assert not {"Add", "ReLU"} & gradsuite.functions_in(fused(mg.randn(1, 3, 8, 8)))
 
 
 def test_nan_goes_through_a_fused_relu():

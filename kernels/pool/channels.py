@@ -1,10 +1,11 @@
-"""Maxima and their gradients for some channels of one window at once: vectors of L channels, written in LLVM's terms.
+"""Maxima, their gradients, and means, for some channels of one window at once: vectors of L, written in LLVM's terms.
 
 A loop over the channels of a window is too short to be worth the compiler's own vectors where there are few of them.
 Arrays are contiguous, channels last; places in them are counted in elements.
 """
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 
@@ -54,6 +55,33 @@ def share(context, L, gy, index, at, gx, to, here):
     return signature, generate
 
 
+@intrinsic(prefer_literal=True)
+def mean(context, L, x, at, row, column, rows, columns, y, to, divisor):
+    """y[to] = the sum of rows x columns taps, `row` and `column` apart, from x[at] on, over the divisor. L: a constant.
+
+    Sums are kept in the divisor's dtype.
+    """
+    signature = types.void(L, x, *[types.intp] * 5, y, types.intp, divisor)
+
+    def generate(context, b, signature, given):
+        _, x, at, row, column, rows, columns, y, to, divisor = given
+        lanes = _Lanes(context, b, L.literal_value)
+        wide = ir.VectorType(divisor.type, lanes.L)
+        total = cgutils.alloca_once_value(b, ir.Constant(wide, None))
+        with cgutils.for_range(b, rows) as down, cgutils.for_range(b, columns) as across:
+            tap = b.add(b.mul(down.index, row), b.mul(across.index, column))
+            value = lanes.load(signature.args[1], x, b.add(at, tap))
+            value = value if value.type == wide else b.fpext(value, wide)
+            b.store(b.fadd(b.load(total), value), total)
+        value = b.fdiv(b.load(total), lanes.spread(divisor))
+        element = context.get_data_type(signature.args[7].dtype)
+        value = value if element == divisor.type else b.fptrunc(value, ir.VectorType(element, lanes.L))
+        lanes.store(signature.args[7], y, to, value)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
 class _Lanes:
     """Reads and writes vectors of L neighbouring elements of arrays."""
 
@@ -74,7 +102,10 @@ class _Lanes:
     def same(self, number, kind):
         """An integer in all lanes, as an element of an array of that kind."""
         element = self.context.get_data_type(kind.dtype)
-        number = self.b.trunc(number, element) if element.width < number.type.width else number
-        undefined = ir.Constant(ir.VectorType(element, self.L), ir.Undefined)
+        return self.spread(self.b.trunc(number, element) if element.width < number.type.width else number)
+
+    def spread(self, number):
+        """One number in all lanes."""
+        undefined = ir.Constant(ir.VectorType(number.type, self.L), ir.Undefined)
         one = self.b.insert_element(undefined, number, ir.IntType(32)(0))
         return self.b.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(ir.IntType(32), self.L), [0] * self.L))

@@ -15,7 +15,7 @@ from ..buffers import empty
 from ..jit import jit
 from ..threads import get_num_threads, share_out
 from ..tile import lanes
-from .channels import best, share
+from .channels import best, mean, share
 from .params import AdaptiveParams, index_dtype
 from .spans import coverings, divisors, partition, windows
 
@@ -67,9 +67,9 @@ def avg_forward(x, p):
     if y.size:
         rows, cols = windows(p, (h, w))
         many = max(stop - start for start, stop, _ in rows) * max(stop - start for start, stop, _ in cols) > 64
-        one = np.ones((), np.float64 if many else x.dtype)  # where windows are whole images, digits would get lost
-        arrays = nhwc(x), y, one, divisors(p, (h, w), x.dtype)
-        by_rows(_avg_forward, n * p.output[0], max(x.size, y.size), *arrays, rows, cols)
+        kind = np.dtype(np.float64 if many else x.dtype)  # of sums: over whole images digits would get lost
+        arrays = nhwc(x), y, divisors(p, (h, w), kind)
+        by_rows(_mean_of(lanes(x.dtype)), n * p.output[0], max(x.size, y.size), *arrays, rows, cols)
     return nchw(y)
 
 
@@ -239,22 +239,34 @@ def _max_collect(first, last, gy, index, gx, rows, cols):
                 gx[n, h, w] = zero
 
 
-@jit
-def _avg_forward(first, last, x, y, one, divisors, rows, cols):
-    _, OH, OW, C = y.shape
-    total = np.empty(C, one.dtype)
-    for unit in range(first, last):
-        n, oh = unit // OH, unit % OH
-        for ow in range(OW):
-            for c in range(C):
-                total[c] = 0
-            for h in range(rows[oh, 0], rows[oh, 1], rows[oh, 2]):
-                for w in range(cols[ow, 0], cols[ow, 1], cols[ow, 2]):
-                    for c in range(C):
-                        total[c] += x[n, h, w, c]
-            divisor = divisors[oh, ow]
-            for c in range(C):
-                y[n, oh, ow, c] = total[c] / divisor
+@lru_cache
+def _mean_of(L):
+    """The loop of a mean; four vectors of L channels together, where there are so many, do not wait for each other."""
+    many = 4 * L
+
+    @jit
+    def loop(first, last, x, y, divisors, rows, cols):
+        _, OH, OW, C = y.shape
+        H, W = x.shape[1:3]
+        quads, vectors, fours = C - C % many, C - C % L, C - C % 4
+        for unit in range(first, last):
+            n, oh = unit // OH, unit % OH
+            h, dh = rows[oh, 0], rows[oh, 2]
+            down = -((h - rows[oh, 1]) // dh)
+            for ow in range(OW):
+                w, dw = cols[ow, 0], cols[ow, 2]
+                across, divisor = -((w - cols[ow, 1]) // dw), divisors[oh, ow]
+                at, to, row, col = ((n * H + h) * W + w) * C, (unit * OW + ow) * C, dh * W * C, dw * C
+                for c in range(0, quads, many):
+                    mean(many, x, at + c, row, col, down, across, y, to + c, divisor)
+                for c in range(quads, vectors, L):
+                    mean(L, x, at + c, row, col, down, across, y, to + c, divisor)
+                for c in range(vectors, fours, 4):
+                    mean(4, x, at + c, row, col, down, across, y, to + c, divisor)
+                for c in range(max(vectors, fours), C):
+                    mean(1, x, at + c, row, col, down, across, y, to + c, divisor)
+
+    return loop
 
 
 @jit

@@ -39,7 +39,10 @@ class Branches(nn.Module):
 
 
 CASES = {
-    "conv2d": conv_examples("auto"),
+    "conv2d": [
+        *conv_examples("auto"),
+        on(lambda x, w, b, z: ops.conv2d(x, w, b, plus=z, relu=True), (1, 2, 3, 3), (2, 2, 2, 2), (2,), (1, 2, 2, 2)),
+    ],
     "convolve2d": [*conv_examples("auto", ops.convolve2d), *conv_examples("im2col", ops.convolve2d)],
     "conv_transpose2d": [
         on(ops.conv_transpose2d, (2, 2, 3, 3), (2, 3, 2, 2), (3,)),

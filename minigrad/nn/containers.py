@@ -9,33 +9,40 @@ from .conv import Conv2d
 from .module import Module, Parameter
 from .norm import BatchNorm1d, BatchNorm2d
 
-NORMS = BatchNorm1d, BatchNorm2d
+RECTIFYING = BatchNorm1d, BatchNorm2d, Conv2d
 
 
 def in_turn(x, *modules, plus=None):
     """x through the modules one after the other: in_turn(x, norm, relu, conv) is conv(relu(norm(x))).
 
-    plus: added before the last of at least two. A ReLU is done by the batch norm or Conv2d before it, in the same walk
-    through memory, and so is the addition by a batch norm; not where a hook looks at what is between the two.
+    plus: added before the last of at least two. A ReLU, and an addition before it, is done by the batch norm or Conv2d
+    before it, in the same walk through memory; not where a hook looks at what is between the two.
     """
     if plus is not None:
-        *modules, inner, last = modules
+        *modules, last = modules
+        *modules, inner = _effective(modules) or modules[-1:]
         x = in_turn(x, *modules)
-        return inner(x, relu=True, plus=plus) if _takes_in(inner, last, NORMS) else last(inner(x) + plus)
-    rest = list(modules)
+        return inner(x, relu=True, plus=plus) if _takes_in(inner, last, plus) else last(inner(x) + plus)
+    rest = _effective(modules)
     while rest:
         module, *rest = rest
-        if rest and _takes_in(module, rest[0], (*NORMS, Conv2d)):
+        if rest and _takes_in(module, rest[0]):
             x, rest = module(x, relu=True), rest[1:]
         else:
             x = module(x)
     return x
 
 
-def _takes_in(module, following, kinds):
-    """Whether a module of these kinds is followed by a ReLU and nobody sees what is between the two."""
+def _effective(modules):
+    """The modules but for each Identity that no hook looks at: `fuse` leaves many."""
+    return [m for m in modules if type(m) is not Identity or m._forward_pre_hooks or m._forward_hooks]
+
+
+def _takes_in(module, following, plus=None):
+    """Whether a module does the ReLU that follows, and an addition between the two, and nobody looks in between."""
     hooks = module._forward_hooks or following._forward_pre_hooks or following._forward_hooks
-    return type(module) in kinds and type(following) is ReLU and not hooks
+    rectified = plus is not None and type(module) is Conv2d and module.fused_relu  # before the addition
+    return type(module) in RECTIFYING and type(following) is ReLU and not hooks and not rectified
 
 
 class _List(Module):

@@ -97,12 +97,12 @@ class Conv2d(_Conv):
         self.flip, self.algorithm = flip, algorithm
         self._set_weights(bias, out_channels, in_channels // groups, *self.kernel_size)
 
-    def forward(self, x, relu=False):
-        """x, convolved. relu: see `ops.conv2d`; `in_turn` sets it."""
+    def forward(self, x, relu=False, plus=None):
+        """x, convolved. relu, plus: see `ops.conv2d`; `in_turn` sets them."""
         convolve = ops.convolve2d if self.flip else ops.conv2d
         return convolve(
             x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups, self.algorithm,
-            self.fused_relu or relu,
+            self.fused_relu or relu, plus,
         )
 
 

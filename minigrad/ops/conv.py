@@ -8,6 +8,7 @@ from contextvars import ContextVar
 
 from minigrad.kernels import conv
 from minigrad.kernels.conv.params import dims, integer
+from minigrad.kernels.elementwise import join
 
 from ..autograd import Function
 from ..device import device_of
@@ -39,12 +40,15 @@ class _Conv(Function):
 
 
 class Conv2d(_Conv):
-    """y = conv(x, w) + b, and with relu=True the positive part of it, in one pass; b may be left out."""
+    """y = conv(x, w) + b + plus, and with relu=True the positive part of it; plus, or b and plus, may be left out."""
 
     which, relu = "forward", False
 
-    def forward(self, x, w, b=None):
-        y = self.kernels(x).forward(x, w, self.p, b, 0.0 if self.relu else -math.inf, kept=self.kept)
+    def forward(self, x, w, b=None, plus=None):
+        low = 0.0 if self.relu and plus is None else -math.inf
+        y = self.kernels(x).forward(x, w, self.p, b, low, kept=self.kept)
+        if plus is not None:
+            y = join(y, plus, self.relu)
         self.save(x if self.needs[1] else None, w if self.needs[0] else None, *([y] if self.relu else []))
         return y
 
@@ -54,7 +58,8 @@ class Conv2d(_Conv):
             gy = Gate()(gy, *y)
         gx = self.partner(Conv2dInputGrad, self.kept)(gy, w) if self.needs[0] else None
         gw = self.partner(Conv2dWeightGrad)(x, gy) if self.needs[1] else None
-        return gx, gw, *(gy.sum((0, 2, 3)) if need else None for need in self.needs[2:])
+        gb = gy.sum((0, 2, 3)) if True in self.needs[2:3] else None
+        return (gx, gw, gb, gy)[: len(self.needs)]
 
 
 class Conv2dInputGrad(_Conv):
@@ -89,21 +94,24 @@ class Conv2dWeightGrad(_Conv):
         return gx, ggy
 
 
-def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algorithm="auto", relu=False):
+def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algorithm="auto", relu=False, plus=None):
     """Cross-correlation of x with weight, what deep learning calls convolution.
 
     x: N x C x H x W. weight: OC x C/groups x KH x KW. bias: OC. Returns N x OC x OH x OW with
     OH = floor((H + top + bottom - dilation (KH - 1) - 1) / stride) + 1.
     stride, dilation: int or (vertical, horizontal). padding: int, pair, ((top, bottom), (left, right)), "same" (stride
     1) or "valid". algorithm: "auto" or a row of `kernels.conv.CROSS_CORRELATION`. relu: return max(y, 0) instead of y,
-    without another pass over memory. Raises ValueError where shapes or values do not fit.
+    without another pass over memory. plus: a Tensor that broadcasts to y's shape, added before that in one pass with
+    it. Raises ValueError where shapes or values do not fit.
     Source: Goodfellow, Bengio & Courville, "Deep Learning", equation 9.6.
     """
     algorithm = _cross_correlation(algorithm)
-    return _convolution(x, weight, bias, stride, padding, dilation, groups, algorithm, "Conv2d", relu)
+    return _convolution(x, weight, bias, stride, padding, dilation, groups, algorithm, "Conv2d", relu, plus)
 
 
-def convolve2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algorithm="auto", relu=False):
+def convolve2d(
+    x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algorithm="auto", relu=False, plus=None
+):
     """True convolution: like `conv2d`, with the kernel rotated by 180 degrees.
 
     algorithm: "auto" is the kernel made for it, which walks the taps backwards ("flipped"); any other name
@@ -115,7 +123,7 @@ def convolve2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, 
         algorithm = "flipped"
     elif weight.ndim == 4:
         weight = weight.flip((2, 3))
-    return _convolution(x, weight, bias, stride, padding, dilation, groups, algorithm, "Convolve2d", relu)
+    return _convolution(x, weight, bias, stride, padding, dilation, groups, algorithm, "Convolve2d", relu, plus)
 
 
 def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algorithm="auto"):
@@ -181,11 +189,16 @@ def conv_algorithm(algorithm):
     return Setting(_forced, check_algorithm(algorithm))
 
 
-def _convolution(x, weight, bias, stride, padding, dilation, groups, algorithm, op, relu=False):
-    x, weight = map(as_float, same_dtype(x, weight))
+def _convolution(x, weight, bias, stride, padding, dilation, groups, algorithm, op, relu=False, plus=None):
+    x, weight, *plus = map(as_float, same_dtype(x, weight, *([] if plus is None else [plus])))
     p = conv.conv_params(x.shape, weight.shape, stride, padding, dilation, groups, op)
     f = Conv2d(p=p, algorithm=algorithm, x_shape=x.shape, w_shape=weight.shape, relu=relu, kept=kept(weight))
-    return f(x, weight) if bias is None else f(x, weight, _checked_bias(bias, weight.shape[0], x.dtype, op))
+    inputs = [x, weight]
+    if bias is not None:
+        inputs.append(_checked_bias(bias, weight.shape[0], x.dtype, op))
+    elif plus:
+        inputs.append(as_tensor(0.0, x.dtype).expand(weight.shape[:1]))
+    return f(*inputs, *(t.expand(conv.conv_output_shape(x.shape, weight.shape, p)) for t in plus))
 
 
 def _checked_bias(bias, channels, dtype, op):
