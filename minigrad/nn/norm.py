@@ -39,7 +39,8 @@ class BatchNorm(Module):
         moving = self.training and self.track_running_stats
         momentum = self.momentum
         if moving and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
+            self.num_batches_tracked._data += 1  # not add_, which asks what this means for the graph
+            self.num_batches_tracked.mark_modified()
             if momentum is None:
                 momentum = 1.0 / self.num_batches_tracked.item()
         use_batch = self.training or (self.running_mean is None and self.running_var is None)
