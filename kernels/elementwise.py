@@ -14,7 +14,7 @@ from .rows import LARGE as LARGE_ROWS
 from .rows import matrices, memory_order
 from .threads import share_out
 
-LARGE = 1 << 19  # elements from which it pays to wake another thread
+LARGE = 1 << 18  # elements from which it pays to wake another thread
 LITTLE = 1 << 16  # the same, where the other thread has just been at work, and this one reads what that one wrote
 SMALL = 1 << 12  # elements up to which NumPy is as good as a loop of ours
 WIDTH = 1024  # numbers in a run, about, along which a vector is added to each of many short rows
