@@ -187,6 +187,26 @@ def test_batch_norm_in_evaluation_needs_no_compiled_loop():
     assert done.stdout.strip() == "[(0, 3, 2, 2), (2, 3, 2, 2)] False"
 
 
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("added", [False, True])
+def test_large_batch_norm_in_evaluation_in_one_pass(added, relu):
+    rng = np.random.default_rng(0)
+    x, z, g = (mg.Tensor(rng.standard_normal((3, 5, 17, 19)), requires_grad=True) for _ in range(3))
+    mean, var, w, b = (mg.Tensor(rng.random(5) + 0.5, requires_grad=i > 1) for i in range(4))
+    y = mg.batch_norm(x, mean, var, w, b, relu=relu, plus=z if added else None)
+    column = (1, 5, 1, 1)
+    other = (x - mean.reshape(column)) / (var.reshape(column) + 1e-5) ** 0.5 * w.reshape(column) + b.reshape(column)
+    other = other + z if added else other
+    other = mg.relu(other) if relu else other
+    np.testing.assert_allclose(y.detach().numpy(), other.detach().numpy(), rtol=0, atol=1e-13)
+    assert "ChannelAffine" in y._fn.name
+    sources = [x, w, b, *([z] if added else [])]
+    grads = [mg.grad(t, sources, g, create_graph=True) for t in (y, other)]
+    seconds = [mg.grad(sum((t * t).sum() for t in found), [x, w, g]) for found in grads]
+    for ours, theirs in zip(grads[0] + seconds[0], grads[1] + seconds[1], strict=True):
+        np.testing.assert_allclose(ours.detach().numpy(), theirs.detach().numpy(), rtol=1e-9, atol=1e-11)
+
+
 def test_no_momentum_and_float32_statistics_of_a_large_mean():
     layer = nn.BatchNorm1d(2, momentum=None)
     batches = [random(50, 2, seed=s, dtype="float32") + np.float32(1e3) for s in range(3)]

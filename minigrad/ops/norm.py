@@ -17,7 +17,10 @@ to x. Then <gy, y> is linear in gy and in (w, b), and all derivatives, of any or
 so a step of training takes four walks through memory (statistics, y; sums, gx); second order costs a few more.
 Sources: Ioffe & Szegedy 2015, algorithm 1 and section 3; Ba, Kiros & Hinton 2016, section 3; Wu & He 2018, section 3.
 """
+import numpy as np
+
 from minigrad.kernels import norm
+from minigrad.kernels.elementwise import SMALL
 
 from ..autograd import Function
 from ..device import device_of
@@ -148,6 +151,25 @@ class NormalizeScale(_Normalize):
         return (xhat * (g * r * r * (-1.0 / max(self.p.count, 1)))).reshape(x.shape)
 
 
+class ChannelAffine(Function):
+    """y = x w + b + plus, with relu=True the positive part of it; w, b: C, plus may be left out. Not of the four above:
+    batch norm in evaluation, whose statistics do not depend on x."""
+
+    def forward(self, x, w, b, plus=None):
+        row, none = norm.lookup(device_of(x)), np.zeros(self.p.stats)
+        y = row.forward(x, none, none + 1.0, w, b, self.p, self.relu, plus)
+        self.save(x if self.needs[1] else None, w if self.needs[0] else None, y if self.relu else None)
+        return y
+
+    def backward(self, gy):
+        x, w, y = self.saved
+        gy = gated(gy, y)
+        gx = gy * w.reshape(self.p.affine) if self.needs[0] else None
+        gw = (gy * x).sum(self.p.dims) if self.needs[1] else None
+        gb = gy.sum(self.p.dims) if self.needs[2] else None
+        return (gx, gw, gb, gy)[: len(self.needs)]
+
+
 def given(w):
     """The weight as a list of inputs: empty if there is none."""
     return [] if w is None else [w]
@@ -178,8 +200,8 @@ def batch_norm(
     (C each, changed in place, may be None) towards them: new = (1 - momentum) old + momentum batch. The batch is
     normalised by its biased variance, the running one is unbiased. Otherwise the running statistics are used:
     y = x scale + shift with scale = weight / sqrt(running_var + eps). An empty batch moves no statistics.
-    plus: a Tensor of x's shape that is added to y. relu: return max(y, 0) instead of y. In training both come without
-    another pass over memory; y has the bits of the operations one after the other, gradients differ in rounding.
+    plus: a Tensor of x's shape that is added to y. relu: return max(y, 0) instead of y. Both come without another pass
+    over memory; in training y has the bits of the operations one after the other, gradients differ in rounding.
     Raises ValueError where shapes do not fit or a channel has one value only in training.
     Source: Ioffe & Szegedy 2015, algorithms 1 and 2, section 3.2 for convolutions.
     """
@@ -195,9 +217,12 @@ def batch_norm(
         scale = (running_var + eps) ** -0.5
         scale = scale if weight is None else scale * weight
         shift = -running_mean * scale if bias is None else bias - running_mean * scale
-        y = x * scale.reshape(p.affine) + shift.reshape(p.affine)
-        y = y if plus is None else y + plus
-        return rectified(y) if relu else y
+        if x.numel() <= SMALL or device_of(x._data) != "cpu":  # nothing is compiled for it
+            y = x * scale.reshape(p.affine) + shift.reshape(p.affine)
+            y = y if plus is None else y + plus
+            return rectified(y) if relu else y
+        plus = [] if plus is None else [as_tensor(plus).expand(x.shape)]
+        return ChannelAffine(p=p, relu=relu)(*same_dtype(x, scale, shift, *plus))
     if p.count == 1:
         raise ValueError("BatchNorm: training needs more than one value per channel, got 1")
     y, f = _normalize(x, weight, bias, p, eps, relu, plus)
