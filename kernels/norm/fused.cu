@@ -1,10 +1,10 @@
-// Normalisation: statistics, y; backward, sums and gx. x, y, gy, gx are B x M x C with C = K J columns; the group (b, k)
-// is what lies in the J columns from k J on of all M rows of b (params.py). Threads next to each other take neighbouring
-// columns.
+// Normalisation: statistics, y; backward, sums and gx. x, y, gy, gx are B x M x C with C = K J columns; the group
+// (b, k) is what lies in the J columns from k J on of all M rows of b (params.py). Threads next to each other take
+// neighbouring columns.
 //
-// Whatever is summed over a group is summed in double in two stages, and always in the same order: the threads of a block
-// share out some rows of some columns and join what they found, a tree in shared memory; then one block for each group
-// joins what the blocks found. Memory limits these kernels, so double costs little.
+// Whatever is summed over a group is summed in double in two stages, and always in the same order: the threads of a
+// block share out some rows of some columns and join what they found, a tree in shared memory; then one block for each
+// group joins what the blocks found. Memory limits these kernels, so double costs little.
 //
 // Variances: Chan, Golub & LeVeque 1979, equation 2.1: mean and sum of squared deviations of a few numbers at a time,
 // joined to those before. Nothing cancels, however large the mean is.
@@ -61,7 +61,7 @@ __device__ inline Moments moments(const T *x, long long stride, int count) {
     return m;
 }
 
-// Stage one: of each column of `slice` rows. means, squares: B x segments x C; a block for each segment, 32 columns wide.
+// Stage one: of each column of `slice` rows. means, squares: B x segments x C; a block for each segment.
 extern "C" __global__ void column_statistics(const T *x, double *means, double *squares, int M, int C, int slice,
                                              int segments) {
     __shared__ Moments shared[256];
@@ -139,8 +139,8 @@ extern "C" __global__ void forward(const T *x, const double *mean, const double 
     }
 }
 
-// Stage one of the sums of u and u (x - mean): of each column of `slice` rows, B x segments x C. u is gy; where there is
-// a bias, what a ReLU after xhat w + bias lets through of it.
+// Stage one of the sums of u and u (x - mean): of each column of `slice` rows, B x segments x C. u is gy; where there
+// is a bias, what a ReLU after xhat w + bias lets through of it.
 extern "C" __global__ void column_sums(const T *gy, const T *x, const double *mean, const double *rstd, const T *w,
                                        const T *bias, double *sums, double *products, int M, int C, int J, int slice,
                                        int segments) {

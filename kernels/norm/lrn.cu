@@ -1,5 +1,5 @@
-// Local response normalisation: a thread for each number. x, y, gy, gx: pixels x C channels, `size` numbers; the window of
-// channel c is c - back ... c + ahead, as far as they exist, and s = k + alpha (the sum of x^2 over it).
+// Local response normalisation: a thread for each number. x, y, gy, gx: pixels x C channels, `size` numbers; the window
+// of channel c is c - back ... c + ahead, as far as they exist, and s = k + alpha (the sum of x^2 over it).
 
 // t ** -beta
 __device__ inline A power(A t, A beta) { return beta == (A)0.75 ? 1 / (sqrt(t) * sqrt(sqrt(t))) : pow(t, -beta); }
