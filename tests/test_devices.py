@@ -190,6 +190,24 @@ def test_training_is_that_of_the_cpu(name, device):
         assert all(device_of(s["mean"]) == "cpu" for s in other.state.values())
 
 
+def test_pooling_and_normalisation_are_part_of_training(device):
+    results = []
+    x = np.random.default_rng(0).standard_normal((3, 2, 9, 8)).astype(np.float32)
+    for d in ("cpu", device):
+        mg.manual_seed(0)
+        net = nn.Sequential(
+            nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(3, 2, 1), nn.LocalResponseNorm(3),
+            nn.Conv2d(6, 4, 2), nn.GroupNorm(2, 4), nn.AvgPool2d(2, 1), nn.LPPool2d(2, (1, 2), 1),
+            nn.AdaptiveMaxPool2d(1),
+        ).to(d)
+        for _ in range(2):
+            net(mg.tensor(x, device=d)).sum().backward()
+        results.append([net.eval()(mg.tensor(x, device=d)), *(p.grad for p in net.parameters()), *net.buffers()])
+    for wanted, actual in zip(*results, strict=True):
+        assert actual.device == device
+        arrays_close(actual, wanted.detach().numpy(), 1e-4)
+
+
 def test_the_same_seed_gives_the_same_bits(device):
     first, second = (trained(device, OPTIMIZERS["adam"])[1] for _ in range(2))
     for p, q in zip(first.parameters(), second.parameters(), strict=True):

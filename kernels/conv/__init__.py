@@ -30,7 +30,7 @@ TABLE = {
     ("reference", "cpu"): "reference",
     ("direct", "cpu"): "direct_cpu", ("direct", "cuda"): "direct_cuda",
     ("flipped", "cpu"): "flipped_cpu", ("flipped", "cuda"): "flipped_cuda",
-    ("im2col", "cpu"): "im2col_cpu",
+    ("im2col", "cpu"): "im2col_cpu", ("im2col", "cuda"): "im2col_cuda",
     ("im2col_whole", "cpu"): "im2col_whole_cpu",
     ("winograd", "cpu"): "winograd_cpu",
     ("winograd_2x2", "cpu"): "winograd_2x2_cpu",

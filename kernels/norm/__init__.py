@@ -35,10 +35,10 @@ __all__ = [
     "TABLE", "LRNParams", "NormParams", "batch_groups", "channel_groups", "layer_groups", "lookup", "lrn_params",
 ]
 
-# (algorithm, device) -> module of this package, imported on first use
+# (algorithm, device) -> module of this package, imported on first use; a "cuda" row serves the simulated device, too
 TABLE = {
     ("reference", "cpu"): "reference",
-    ("fused", "cpu"): "fused_cpu",
+    ("fused", "cpu"): "fused_cpu", ("fused", "cuda"): "fused_cuda",
 }
 
 

@@ -17,6 +17,7 @@ from ..buffers import empty
 from ..elementwise import gate, rectify
 from ..jit import jit
 from ..threads import scratch, share_out
+from .layouts import as_logical, from_weights
 from .lrn_cpu import lrn_forward, lrn_grad_input, window_sum
 
 __all__ = [
@@ -131,11 +132,6 @@ def in_order(x, p):
     return np.ascontiguousarray(x.transpose(p.order))
 
 
-def as_logical(y, p):
-    """B x M x K x J -> the view of the same memory in x's shape."""
-    return y.reshape([p.shape[i] for i in p.order]).transpose(p.inverse)
-
-
 def weights(w, default, x, p):
     """A weight (any shape of p.affine's elements) as K x J in x's dtype, in the order in which x is stored."""
     K, J = p.blocks[2:]
@@ -149,14 +145,6 @@ def weights(w, default, x, p):
 @lru_cache(256)
 def _constant(value, K, J, dtype):
     return np.full((K, J), value, dtype)
-
-
-def from_weights(v, p):
-    """2 x K x J -> 2 x p.affine."""
-    if p.blocks[3] == 1:
-        return v.reshape(2, *p.affine)
-    stored = v.reshape(2, *(p.affine[i] for i in p.affine_order))
-    return stored.transpose(0, *(1 + i for i in np.argsort(p.affine_order)))
 
 
 # --- loops down columns; x, y, gy, gx: B x M x C, lines: 3 or 5 x B x C. With relu, what is blocked of gy becomes

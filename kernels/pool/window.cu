@@ -117,8 +117,8 @@ extern "C" __global__ void avg_grad_input(Input gy, Output gx, Windows p, int pi
     gx(in.n, c, in.h, in.w) = (T)sum;
 }
 
-// last: the number of the last x that unpooling puts to each place, -1 for none. Maps of one channel of one image do not
-// meet, and a thread walks through one of them in order.
+// last: the number of the last x that unpooling puts to each place, -1 for none. Maps of one channel of one image do
+// not meet, and a thread walks through one of them in order.
 extern "C" __global__ void unpool_last(Strided<const int> index, Strided<int> last) {
     int map = blockIdx.x * blockDim.x + threadIdx.x, C = index.size[1], W = last.size[3];
     if (map >= index.size[0] * C) return;
