@@ -12,7 +12,7 @@ if not (_Path(__file__).parent / "kernels").is_dir():  # not installed, but impo
 
 from minigrad.kernels.threads import get_num_threads, set_num_threads
 
-from . import data, inspect, models, nn, ops, optim
+from . import cuda, data, inspect, models, nn, ops, optim
 from . import gradcheck as _gradcheck_module  # before the function of that name below takes its place
 from .autograd import Function, backward, grad
 from .creation import (

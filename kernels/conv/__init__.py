@@ -32,8 +32,8 @@ TABLE = {
     ("flipped", "cpu"): "flipped_cpu", ("flipped", "cuda"): "flipped_cuda",
     ("im2col", "cpu"): "im2col_cpu", ("im2col", "cuda"): "im2col_cuda",
     ("im2col_whole", "cpu"): "im2col_whole_cpu",
-    ("winograd", "cpu"): "winograd_cpu",
-    ("winograd_2x2", "cpu"): "winograd_2x2_cpu",
+    ("winograd", "cpu"): "winograd_cpu", ("winograd", "cuda"): "winograd_cuda",
+    ("winograd_2x2", "cpu"): "winograd_2x2_cpu", ("winograd_2x2", "cuda"): "winograd_2x2_cuda",
 }
 
 # Rows to read and to compare with: far too slow, or too large, for work.
