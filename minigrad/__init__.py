@@ -33,7 +33,7 @@ from .creation import (
     zeros,
     zeros_like,
 )
-from .device import manual_seed
+from .device import get_rng_state, manual_seed, set_rng_state
 from .gradcheck import gradcheck, gradgradcheck
 from .modes import detect_anomaly, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .ops import *

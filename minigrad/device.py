@@ -8,8 +8,8 @@ import numpy as np
 from minigrad.kernels.arrays import device_of
 
 __all__ = [
-    "array_module", "check_device", "device_of", "generator", "is_device", "manual_seed", "on_one_device",
-    "synchronize", "to_device",
+    "array_module", "check_device", "device_of", "generator", "get_rng_state", "is_device", "manual_seed",
+    "on_one_device", "set_rng_state", "synchronize", "to_device",
 ]
 
 DEVICES = ("cpu", "cuda", "cuda-sim")
@@ -120,3 +120,13 @@ def manual_seed(seed):
 def generator():
     """The NumPy generator behind every random choice."""
     return _generator
+
+
+def get_rng_state():
+    """The state of the generator behind every random choice: strings and integers, for `set_rng_state`."""
+    return _generator.bit_generator.state
+
+
+def set_rng_state(state):
+    """Go on with random choices from where `get_rng_state` was called."""
+    _generator.bit_generator.state = state

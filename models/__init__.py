@@ -26,7 +26,7 @@ from . import (
 )
 from .catalogue import Model
 from .fc_to_conv import fc_to_conv
-from .weights import load_weights
+from .weights import head_names, load_weights
 
 FILES = (  # in the order of the lectures
     convnet, lenet, alexnet, zfnet, vgg, nin, allcnn, googlenet, inception_v3, inception_v4, residual_blocks, resnet,
@@ -48,24 +48,33 @@ def entry(name):
     return CATALOGUE[name]
 
 
-def create(name, num_classes=None, in_channels=None, *, weights=None, init=True, **options):
+def create(name, num_classes=None, in_channels=None, *, weights=None, new_head=False, init=True, **options):
     """Build an architecture by name: create("lenet5_modern", num_classes=10, in_channels=1, pooling="average").
 
     num_classes, in_channels: None for those of the paper. options: those of the function that `entry(name).build` is;
     what distinguishes the members of a family (`entry(name).options`) can be overridden too. weights: a .safetensors,
-    .pth or .pt file, loaded strictly; see `load_weights`. init=False leaves the parameters zero, at no cost: for a
-    network that is only looked at, or whose weights are loaded later. Raises ValueError for an unknown name and
-    RuntimeError for weights that do not fit.
+    .pth or .pt file, loaded strictly, with new_head all of it but the head; see `load_weights`. init=False leaves the
+    parameters zero, at no cost: for a network that is only looked at, or whose weights are loaded later. Raises
+    ValueError for an unknown name and RuntimeError for weights that do not fit.
     """
     model = entry(name)
     given = {"num_classes": num_classes, "in_channels": in_channels}
     given = {**model.options, **{k: v for k, v in given.items() if v is not None}, **options}
     if weights is not None:
-        return load_weights(name, model, given, weights)
+        return load_weights(name, model, given, weights, new_head)
     if init:
         return model.build(**given)
     with skip():
         return model.build(**given)
+
+
+def head(name, **options):
+    """The names of the parameters whose shapes depend on the number of classes: a network's head, or heads.
+
+    Raises ValueError for an unknown name, and for a network whose number of classes cannot be chosen freely.
+    """
+    model = entry(name)
+    return head_names(model, {**model.options, **options})
 
 
 def _plain(name, model):
@@ -77,4 +86,4 @@ def _plain(name, model):
 
 
 globals().update({name: _plain(name, model) for name, model in CATALOGUE.items()})
-__all__ = ["CATALOGUE", "Model", "create", "entry", "fc_to_conv", "list", *CATALOGUE]
+__all__ = ["CATALOGUE", "Model", "create", "entry", "fc_to_conv", "head", "list", *CATALOGUE]

@@ -6,13 +6,14 @@ from minigrad.nn.init import skip
 from minigrad.tensor import Tensor
 
 
-def load_weights(name, model, options, path):
+def load_weights(name, model, options, path, new_head=False):
     """Build a Model with these options and load a .safetensors, .pth or .pt file into it; returns the network.
 
     Names and shapes must fit exactly, with two exceptions, of which a warning tells: where the file was made for
     another number of classes, what depends on it is newly initialised; and what the file has for a part that the
-    options leave out (auxiliary heads) is not read. Raises RuntimeError listing what does not fit, and ValueError for
-    a file that holds no weights.
+    options leave out (auxiliary heads) is not read. new_head: what depends on the number of classes is newly
+    initialised in any case, without a warning. Raises RuntimeError listing what does not fit, and ValueError for a file
+    that holds no weights.
     """
     state = _read(path, model)
     own = _shapes(model, options)
@@ -20,19 +21,33 @@ def load_weights(name, model, options, path):
     left_out = unknown & _shapes(model, model.options).keys() if unknown else set()
     if left_out:
         _tell(f"{name}: not read from {path}, because the options leave it out: {_parts(left_out)}")
-    head = _head(model, options, {n: state[n].shape for n in state.keys() & own.keys() if state[n].shape != own[n]})
+    if new_head:
+        head = head_names(model, options)
+    else:
+        head = _head(model, options, {n: state[n].shape for n in state.keys() & own.keys() if state[n].shape != own[n]})
     if head:
-        _tell(f"{name}: newly initialised, because {path} has another number of classes: {_parts(head)}")
+        if not new_head:
+            _tell(f"{name}: newly initialised, because {path} has another number of classes: {_parts(head)}")
         net = model.build(**options)
         kept = net.state_dict()
     else:
         with skip():
             net = model.build(**options)
     try:
-        net.load_state_dict({n: kept[n] if n in head else t for n, t in state.items() if n not in left_out})
+        given = {n: t for n, t in state.items() if n not in left_out and n not in head}
+        net.load_state_dict(given | {n: kept[n] for n in head})
     except RuntimeError as error:
         raise RuntimeError(f"{path} does not fit {name}: {error}") from None
     return net
+
+
+def head_names(model, options):
+    """The names of a Model's parameters whose shapes depend on the number of classes.
+
+    Raises ValueError for a network whose number of classes cannot be chosen freely.
+    """
+    one, other = (_shapes(model, {**options, "num_classes": n}) for n in (7, 8))
+    return {name for name, shape in one.items() if shape != other[name]}
 
 
 def _read(path, model):

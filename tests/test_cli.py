@@ -35,8 +35,8 @@ def test_train_prints_a_line_an_epoch_and_the_accuracy_and_writes_a_run_folder(c
     state = mg.load(tmp_path / "run" / "model.safetensors")
     model = mg.models.create("lenet5_modern")
     model.load_state_dict(state)
-    _, accuracy = mg.train.evaluate(model, mg.data.DataLoader(mg.data.digits(train=False, size=32), 256))
-    assert f"{accuracy:.2%}" in lines[-1]
+    found = mg.train.evaluate(model, mg.data.DataLoader(mg.data.digits(train=False, size=32), 256))
+    assert f"{found.accuracy:.2%}" in lines[-1]
 
 
 def test_curves_are_a_picture_where_matplotlib_is_installed(capsys, tmp_path):
@@ -171,10 +171,10 @@ def test_a_loss_that_is_not_finite_stops_with_a_reason(capsys, tmp_path):
 
 
 def test_a_batch_that_the_network_refuses_stops_with_a_reason(capsys, tmp_path, monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise ValueError("BatchNorm1d: one value a channel")
 
-    monkeypatch.setattr(mg.train, "train_epoch", refuse)
+    monkeypatch.setattr(mg.train.training, "train_epoch", refuse)
     code, _, err = run(capsys, "train", "--model", "convnet", "--out", tmp_path)
     assert code == 1 and err.splitlines()[-1] == "minigrad train: stopped: BatchNorm1d: one value a channel"
 
@@ -195,22 +195,6 @@ def test_a_folder_in_the_place_of_an_output_file_is_found_before_training(capsys
     code, out, err = run(capsys, "train", "--out", tmp_path)
     assert code == 2 and out == "" and "is a folder" in err
     assert all((tmp_path / other).read_bytes() == b"an earlier run" for other in earlier)
-
-
-def test_an_interrupted_training_leaves_what_it_has_reached(capsys, tmp_path, monkeypatch):
-    evaluate, calls = mg.train.evaluate, []
-
-    def interrupted(*args):
-        calls.append(args)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return evaluate(*args)
-
-    monkeypatch.setattr(mg.train, "evaluate", interrupted)
-    code, _, err = run(capsys, "train", "--model", "convnet", "--out", tmp_path)
-    assert code == 130 and err == "minigrad: interrupted\n"
-    assert len((tmp_path / "history.csv").read_text().splitlines()) == 2
-    mg.models.create("convnet").load_state_dict(mg.load(tmp_path / "model.safetensors"))
 
 
 @pytest.mark.parametrize("stdout", ["closed pipe", "/dev/full"])

@@ -20,7 +20,7 @@ class ImageFolder(Dataset):
     """
 
     def __init__(self, root, size=224, mean=MEAN, std=STD):
-        self.root, self.size, self.open = Path(root), size, _pillow()
+        self.root, self.size, self.open = Path(root), size, pillow()
         self.convert = Conversion(mean, std)
         self.classes = tuple(sorted(path.name for path in self.root.iterdir() if path.is_dir()))
         if not self.classes:
@@ -45,24 +45,32 @@ class ImageFolder(Dataset):
 
     def pixels(self, path):
         """A picture as uint8, 3 x size x size."""
-        try:
-            with self.open(path) as image:
-                image.draft("RGB", (self.size, self.size))  # a JPEG is decoded at a fraction of its size
-                image = image.convert("RGB")
-                w, h = image.size
-                scale = self.size / min(w, h)
-                w, h = (max(self.size, int(side * scale)) for side in (w, h))
-                image = image.resize((w, h), 2)  # bilinear
-                left, top = (w - self.size) // 2, (h - self.size) // 2
-                image = image.crop((left, top, left + self.size, top + self.size))
-                return np.asarray(image, np.uint8).transpose(2, 0, 1)
-        except Exception as error:  # Pillow's decoders raise what they like, SyntaxError and struct.error included
-            if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
-                raise
-            raise ValueError(f"{path}: not a picture that Pillow can read ({' '.join(str(error).split())})") from None
+        return pixels(path, self.size, self.open)
 
 
-def _pillow():
+def pixels(path, size, open_image, mode="RGB"):
+    """The middle of a picture whose shorter side is scaled to `size`, as uint8, C x size x size.
+
+    open_image: PIL.Image.open. mode: "RGB", or "L" for one channel of grey. Raises ValueError for what is no picture.
+    """
+    try:
+        with open_image(path) as image:
+            image.draft(mode, (size, size))  # a JPEG is decoded at a fraction of its size
+            image = image.convert(mode)
+            w, h = image.size
+            scale = size / min(w, h)
+            w, h = (max(size, int(side * scale)) for side in (w, h))
+            image = image.resize((w, h), 2)  # bilinear
+            left, top = (w - size) // 2, (h - size) // 2
+            array = np.asarray(image.crop((left, top, left + size, top + size)), np.uint8)
+            return np.atleast_3d(array).transpose(2, 0, 1)
+    except Exception as error:  # Pillow's decoders raise what they like, SyntaxError and struct.error included
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
+            raise
+        raise ValueError(f"{path}: not a picture that Pillow can read ({' '.join(str(error).split())})") from None
+
+
+def pillow():
     """PIL.Image.open. Raises ImportError, which names the extra, without Pillow."""
     try:
         from PIL import Image

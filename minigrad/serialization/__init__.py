@@ -4,34 +4,35 @@ Written are safetensors files, which every framework reads; read are those and w
 zip files and the older format without zip. Which of them a file is, its first bytes say; its name does not matter.
 """
 import os
-from pathlib import Path
 
 import numpy as np
 
 from ..nn.module import Module
 from ..tensor import as_tensor
-from . import safetensors, torch_file
+from . import atomic, safetensors, torch_file
 
 
-def save(state, path):
+def save(state, path, metadata=None):
     """Write a Module's state, or {name: Tensor or array}, to a .safetensors file, replacing an existing one.
 
-    The file appears whole or not at all: it is written beside its place and then moved there. Raises OSError where
-    that fails, TypeError for what is neither or holds something else, and ValueError for a name that the format
-    keeps for itself.
+    metadata: {string: string} to stand in the file's header; `load_metadata` reads it. The file appears whole or not at
+    all. Raises OSError where writing fails, TypeError for what is neither or holds something else, and ValueError for a
+    name that the format keeps for itself.
     """
     if isinstance(state, Module):
         state = state.state_dict()
     if not isinstance(state, dict):
         raise TypeError(f"save: expected a Module or a dict such as module.state_dict(), got {type(state).__name__}")
-    raw = safetensors.to_bytes({name: _array(name, value) for name, value in state.items()})
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(raw)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    atomic.write(path, safetensors.to_bytes({name: _array(name, value) for name, value in state.items()}, metadata))
+
+
+def load_metadata(path):
+    """The {string: string} in the header of a .safetensors file; raises ValueError for any other or a damaged file."""
+    with open(path, "rb") as file:
+        try:
+            return safetensors.load_metadata(file)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
 
 
 def load(path):

@@ -22,17 +22,17 @@ def is_safetensors(head):
     return head[8:9] == b"{"
 
 
-def to_bytes(arrays):
-    """The file for {name: contiguous array}. Raises ValueError for a name that the format keeps for itself."""
+def to_bytes(arrays, metadata=None):
+    """The file for {name: contiguous array} and {string: string}. ValueError for a name the format keeps for itself."""
     from safetensors.numpy import save
 
     if "__metadata__" in arrays:
         raise ValueError("save: a safetensors file cannot have a tensor named '__metadata__'")
-    return save(arrays)
+    return save(arrays, metadata)
 
 
-def load(file, size):
-    """{name: Tensor} of an open file of `size` bytes. Raises ValueError if it is damaged or has strange numbers."""
+def check(file):
+    """ValueError unless the library finds an open file whole."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -40,6 +40,17 @@ def load(file, size):
             pass
     except SafetensorError as error:
         raise ValueError(f"not a safetensors file: {error}") from None
+
+
+def load_metadata(file):
+    """The {string: string} of an open file."""
+    check(file)
+    return json.loads(file.read(int.from_bytes(file.read(8), "little"))).get("__metadata__", {})
+
+
+def load(file, size):
+    """{name: Tensor} of an open file of `size` bytes. Raises ValueError if it is damaged or has strange numbers."""
+    check(file)
     length = int.from_bytes(file.read(8), "little")
     header = json.loads(file.read(length))
     header.pop("__metadata__", None)

@@ -1,0 +1,52 @@
+"""What all commands share: how mistakes are told, and the types of options."""
+import argparse
+from contextlib import contextmanager
+
+
+class CommandError(Exception):
+    """A mistake of the user; the message is all there is to say."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser that reports a mistake in one line."""
+
+    def error(self, message):
+        raise CommandError(f"{self.prog}: {message} (see {self.prog} --help)")
+
+
+def at_least(minimum, kind=int):
+    """An argparse type: a number not below `minimum` (for floats: above it)."""
+
+    def parse(text):
+        value = kind(text)
+        if value < minimum or (kind is float and not minimum < value < float("inf")):
+            raise argparse.ArgumentTypeError(f"must be {'>' if kind is float else '>='} {minimum}, got {text}")
+        return value
+
+    parse.__name__ = "number" if kind is float else "integer"
+    return parse
+
+
+def between(low, high):
+    """An argparse type: a number from `low` to `high`."""
+
+    def parse(text):
+        value = float(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"must be from {low} to {high}, got {text}")
+        return value
+
+    parse.__name__ = "number"
+    return parse
+
+
+@contextmanager
+def user_mistakes(command):
+    """Around code whose errors are about what the user asked for: they become one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}" if error.strerror else error
+        raise CommandError(f"minigrad {command}: {reason}") from error
+    except (ValueError, RuntimeError, ImportError) as error:
+        raise CommandError(f"minigrad {command}: {error}") from error
