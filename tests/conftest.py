@@ -1,8 +1,13 @@
 """Devices: tests of GPUs are marked `gpu` and skipped without one (`pytest -m gpu` runs them alone); tests of the
 simulated device are skipped without g++, and run every kernel in every order of its threads."""
+import signal
+
 import pytest
 
 from minigrad.kernels.cuda import simulator
+
+# A shell that runs the tests in the background has Ctrl-C ignored, in them and in the processes that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MARKS = {"cpu": (), "cuda-sim": pytest.mark.simulated, "cuda": pytest.mark.gpu}
 
