@@ -1,9 +1,28 @@
-"""Dropout: noise that a network must learn to do without. As in `activation.py`, `inplace` changes nothing."""
+"""Dropout: noise that a network must learn to do without. As in `activation.py`, `inplace` changes nothing.
+
+The same seed drops the same numbers on every device, in every layout.
+"""
 import numpy as np
 
-from ..device import device_of, generator, to_device
+from minigrad.kernels import dropout as kernel
+
+from ..autograd import Function
+from ..device import array_module, device_of, generator, to_device
 from ..tensor import Tensor
 from .promotion import as_float
+
+
+class Dropout(Function):
+    """y = x times 0 or 1 / (1 - p), by the random numbers of `key`: two words, an array of x's device.
+
+    Its gradient drops the same numbers of gy, so nothing is kept but the key.
+    """
+
+    def forward(self, x):
+        return kernel.drop(x, self.key, self.p)
+
+    def backward(self, gy):
+        return Dropout(key=self.key, p=self.p)(gy)
 
 
 def dropout(x, p=0.5, training=True, inplace=False):
@@ -12,7 +31,7 @@ def dropout(x, p=0.5, training=True, inplace=False):
     Raises ValueError unless 0 <= p <= 1. Source: Srivastava et al. 2014 (the "inverted" form, section 10).
     """
     x = as_float(x)
-    return _drop(x, x.shape, p, training)
+    return _drop(x, p) if _drops(p, training) else x
 
 
 def dropout2d(x, p=0.5, training=True, inplace=False):
@@ -23,17 +42,18 @@ def dropout2d(x, p=0.5, training=True, inplace=False):
     x = as_float(x)
     if x.ndim != 4:
         raise ValueError(f"Dropout2d: expected a 4-D tensor N x C x H x W, got {x.ndim}-D of shape {x.shape}")
-    return _drop(x, (*x.shape[:2], 1, 1), p, training)
+    if not _drops(p, training):
+        return x
+    return x * _drop(Tensor(array_module(x._data).ones((*x.shape[:2], 1, 1), x.dtype)), p)
 
 
-def _drop(x, mask_shape, p, training):
+def _drops(p, training):
+    """Whether anything may be dropped. Raises ValueError where p is no probability."""
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: the probability must be between 0 and 1, got {p}")
-    x = as_float(x)
-    if not training or p == 0:
-        return x
-    keep = generator().random(mask_shape, dtype=np.float32) >= p
-    order = sorted(range(x.ndim), key=lambda i: -x._data.strides[i])  # in the layout of x, and so of the result
-    mask = np.empty([mask_shape[i] for i in order], x.dtype).transpose(sorted(range(x.ndim), key=order.__getitem__))
-    mask[...] = keep / (1 - p) if p < 1 else keep
-    return x * Tensor(to_device(mask, device_of(x._data)))
+    return training and p > 0
+
+
+def _drop(x, p):
+    key = to_device(generator().integers(0, 2**32, 2, np.uint32), device_of(x._data))
+    return Dropout(key=key, p=float(p))(x)
