@@ -21,8 +21,9 @@ from .params import ConvParams, conv_output_shape, conv_params, conv_transpose_p
 from .tuning import choice
 
 __all__ = [
-    "CROSS_CORRELATION", "LESSONS", "RULES", "TABLE", "ConvParams", "Cost", "algorithms", "conv_output_shape",
-    "conv_params", "conv_transpose_params", "estimates", "lookup", "select", "supports",
+    "CROSS_CORRELATION", "GPU_RULES", "LESSONS", "RULES", "TABLE", "ConvParams", "Cost", "algorithms",
+    "conv_output_shape", "conv_params", "conv_transpose_params", "estimates", "lookup", "select", "select_gpu",
+    "supports",
 ]
 
 # (algorithm, device) -> module of this package, imported on first use; a "cuda" row serves the simulated device, too
@@ -32,6 +33,7 @@ TABLE = {
     ("flipped", "cpu"): "flipped_cpu", ("flipped", "cuda"): "flipped_cuda",
     ("im2col", "cpu"): "im2col_cpu", ("im2col", "cuda"): "im2col_cuda",
     ("im2col_whole", "cpu"): "im2col_whole_cpu",
+    ("implicit_gemm", "cuda"): "implicit_gemm_cuda",
     ("winograd", "cpu"): "winograd_cpu", ("winograd", "cuda"): "winograd_cuda",
     ("winograd_2x2", "cpu"): "winograd_2x2_cpu", ("winograd_2x2", "cuda"): "winograd_2x2_cuda",
 }
@@ -131,13 +133,25 @@ def supports(algorithm, device, w_shape, p):
     return not hasattr(row, "supports") or row.supports(w_shape, p)
 
 
+# "auto" on a GPU: the first algorithm that supports the convolution and whose least number of channels each group of
+# the result has (of the weight gradient: of gy). A tile of the matrix product is 64 wide: in narrow groups it is idle.
+GPU_RULES = {"implicit_gemm": 8, "direct": 1}
+
+
+def select_gpu(w_shape, p, which="forward"):
+    """The algorithm that the rules behind "auto" on a GPU name."""
+    channels = w_shape[1] if which == "grad_input" else w_shape[0] // p.groups
+    return next(name for name, least in GPU_RULES.items() if channels >= least and supports(name, "cuda", w_shape, p))
+
+
 def lookup(algorithm, device, x_shape, w_shape, p, which="forward"):
     """The module that computes one pass of this convolution. Raises ValueError for a name the table does not have.
 
-    "auto" is what was measured on this machine, if it was (tuning.py), or else what `select` says; on a GPU, "direct".
+    "auto" is what was measured on this machine, if it was (tuning.py), or else what `select` says; on a GPU, what
+    `select_gpu` says.
     """
-    if algorithm == "auto" and device != "cpu":
-        algorithm = "direct"
+    if algorithm == "auto" and hardware(device) == "cuda":
+        algorithm = select_gpu(w_shape, p, which)
     elif algorithm == "auto":
         algorithm = choice(which, x_shape, w_shape, p) or select(x_shape, w_shape, p, which)
     if (algorithm, hardware(device)) not in TABLE:

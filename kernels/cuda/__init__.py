@@ -5,12 +5,14 @@ parameters; device.cuh and pixel.cuh hold what kernels may use beside CUDA C; so
 a GPU simulator.py runs the same source, with the same launch code, on arrays of simulated.py;
 nvrtc.py compiles it for real GPUs.
 """
-from .arguments import strided, window
+from .arguments import aligned, strided, window
 from .grids import over, over_channels_and_pixels
 from .memory import contiguous, empty, zeros
 from .module import launch
+from .precision import float32_precision
 from .source import accumulator
 
 __all__ = [
-    "accumulator", "contiguous", "empty", "launch", "over", "over_channels_and_pixels", "strided", "window", "zeros",
+    "accumulator", "aligned", "contiguous", "empty", "float32_precision", "launch", "over", "over_channels_and_pixels",
+    "strided", "window", "zeros",
 ]
