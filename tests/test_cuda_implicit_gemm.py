@@ -108,17 +108,49 @@ def test_the_precision_is_strict_unless_it_is_set_and_words_are_checked():
         mg.set_float32_precision("high")
 
 
+PASSES = tuple(conv.RULES)
+
+
+def chosen(x_shape, w_shape, dtype="float32", device="cuda-sim", **how):
+    """What "auto" takes on a GPU for the three passes."""
+    p = conv.conv_params(x_shape, w_shape, **how)
+    rows = [conv.lookup("auto", device, x_shape, w_shape, p, which, dtype) for which in PASSES]
+    return [row.__name__.rpartition(".")[2].removesuffix("_cuda") for row in rows]
+
+
 @pytest.mark.parametrize("device", ["cuda", "cuda-sim"])
 def test_auto_takes_the_matrix_product_where_groups_are_wide(device):
-    p = conv.conv_params((1, 3, 9, 9), (64, 3, 3, 3))
-    grouped = conv.conv_params((1, 64, 9, 9), (64, 1, 3, 3), groups=64)
+    assert chosen((1, 3, 9, 9), (64, 3, 3, 3), device=device) == ["implicit_gemm", "direct", "implicit_gemm"]
+    assert chosen((1, 64, 9, 9), (64, 1, 3, 3), device=device, groups=64) == ["direct"] * 3
+    assert chosen((1, 64, 9, 9), (64, 32, 3, 3), device=device, groups=2) == ["implicit_gemm"] * 3
 
-    def chosen(w_shape, p, which):
-        return conv.lookup("auto", device, None, w_shape, p, which).__name__.rpartition(".")[2]
 
-    wide = [chosen((64, 3, 3, 3), p, which) for which in ("forward", "grad_input", "grad_weight")]
-    assert wide == ["implicit_gemm_cuda", "direct_cuda", "implicit_gemm_cuda"]
-    assert {chosen((64, 1, 3, 3), grouped, which) for which in conv.RULES} == {"direct_cuda"}
+def test_auto_takes_winograd_where_it_saves_half_of_the_multiplications():
+    wide = (64, 32, 3, 3)
+    assert chosen((1, 32, 8, 8), wide, padding=1) == ["winograd"] * 3
+    assert chosen((1, 32, 5, 5), wide, padding=1) == ["implicit_gemm"] * 3  # of the four tiles three are nearly empty
+    assert chosen((1, 32, 7, 7), wide, padding=1) == ["winograd"] * 3
+    assert chosen((1, 32, 8, 8), wide, padding=1, stride=2) == ["implicit_gemm"] * 3
+    assert chosen((1, 32, 8, 8), (31, 32, 3, 3), padding=1) == ["implicit_gemm"] * 3
+
+
+def test_auto_leaves_to_tensor_cores_what_it_may():
+    shapes = (1, 32, 8, 8), (64, 32, 3, 3)
+    assert chosen(*shapes, "float64") == ["winograd"] * 3
+    assert chosen(*shapes, "float16") == ["implicit_gemm"] * 3
+    with mg.set_float32_precision("tf32"):
+        assert chosen(*shapes) == ["implicit_gemm"] * 3
+        assert chosen(*shapes, "float64") == ["winograd"] * 3
+        x, w = mg.randn(1, 32, 8, 8, device="cuda-sim"), mg.randn(64, 32, 3, 3, device="cuda-sim")
+        assert conv2d_row(x, w) == "implicit_gemm"
+    assert conv2d_row(x, w) == "winograd"
+
+
+def conv2d_row(x, w):
+    """The row that `conv2d` takes, where "auto" chooses."""
+    how = {"p": conv.conv_params(x.shape, w.shape), "x_shape": x.shape, "w_shape": w.shape}
+    function = mg.ops.conv.Conv2d(algorithm="auto", **how)
+    return function.kernels(x._data).__name__.rpartition(".")[2].removesuffix("_cuda")
 
 
 @pytest.mark.simulated

@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from ..arrays import hardware
+from ..cuda.precision import on_tensor_cores
 from .params import ConvParams, conv_output_shape, conv_params, conv_transpose_params, dims
 from .tuning import choice
 
@@ -133,25 +134,43 @@ def supports(algorithm, device, w_shape, p):
     return not hasattr(row, "supports") or row.supports(w_shape, p)
 
 
-# "auto" on a GPU: the first algorithm that supports the convolution and whose least number of channels each group of
-# the result has (of the weight gradient: of gy). A tile of the matrix product is 64 wide: in narrow groups it is idle.
-GPU_RULES = {"implicit_gemm": 8, "direct": 1}
+# "auto" on a GPU: the first algorithm that supports the convolution and has enough channels in each group, (of the
+# result, of what is summed over; of the weight gradient: of gy, of x). Not measured, but reckoned:
+# - implicit_gemm makes tiles 64 channels wide, which narrow groups leave idle. In float32 arithmetic is what limits it:
+#   a block does 21 operations for each byte that it reads from the L2 cache.
+# - winograd reads as many bytes for the same work, with a quarter of the multiplications; its transforms, which each
+#   block of 32 channels repeats, take about half as long as these. So it has to save half of them, and then wins.
+# - tensor cores multiply at least eight times as fast: no saving of multiplications makes up for that.
+GPU_RULES = {"winograd": (32, 32), "implicit_gemm": (8, 1), "direct": (1, 1)}
 
 
-def select_gpu(w_shape, p, which="forward"):
-    """The algorithm that the rules behind "auto" on a GPU name."""
-    channels = w_shape[1] if which == "grad_input" else w_shape[0] // p.groups
-    return next(name for name, least in GPU_RULES.items() if channels >= least and supports(name, "cuda", w_shape, p))
+def select_gpu(x_shape, w_shape, p, which="forward", dtype="float32"):
+    """The algorithm that the rules behind "auto" on a GPU name. dtype: of the arrays."""
+    oc, c = w_shape[0] // p.groups, w_shape[1]
+    result, summed = (c, oc) if which == "grad_input" else (oc, c)
+
+    def taken(name):
+        if name == "winograd" and (on_tensor_cores(dtype) or not _saves_half(x_shape, w_shape, p)):
+            return False
+        return result >= GPU_RULES[name][0] and summed >= GPU_RULES[name][1] and supports(name, "cuda", w_shape, p)
+
+    return next(filter(taken, GPU_RULES))
 
 
-def lookup(algorithm, device, x_shape, w_shape, p, which="forward"):
+def _saves_half(x_shape, w_shape, p):
+    """Whether Winograd's tiles, 36 multiplications for 4 x 4 outputs, save half of the nine of each output."""
+    _, _, oh, ow = conv_output_shape(x_shape, w_shape, p)
+    return 2 * 36 * -(-oh // 4) * -(-ow // 4) <= 9 * oh * ow
+
+
+def lookup(algorithm, device, x_shape, w_shape, p, which="forward", dtype="float32"):
     """The module that computes one pass of this convolution. Raises ValueError for a name the table does not have.
 
     "auto" is what was measured on this machine, if it was (tuning.py), or else what `select` says; on a GPU, what
-    `select_gpu` says.
+    `select_gpu` says for this dtype.
     """
     if algorithm == "auto" and hardware(device) == "cuda":
-        algorithm = select_gpu(w_shape, p, which)
+        algorithm = select_gpu(x_shape, w_shape, p, which, dtype)
     elif algorithm == "auto":
         algorithm = choice(which, x_shape, w_shape, p) or select(x_shape, w_shape, p, which)
     if (algorithm, hardware(device)) not in TABLE:

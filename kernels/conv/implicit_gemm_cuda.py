@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from ..arrays import nchw
-from ..cuda import accumulator, aligned, contiguous, empty, float32_precision, launch, strided, zeros
+from ..cuda import accumulator, aligned, contiguous, empty, launch, on_tensor_cores, strided, zeros
 from .params import conv_output_shape
 from .walk import forward_walk, input_grad_walks
 
@@ -62,11 +62,6 @@ def grad_weight(x, gy, p, w_shape):
     arguments = partial, gw, oc // p.groups, cg, taps, weights, slices
     launch(FILE, "add_slices", -(-weights // BLOCK), BLOCK, arguments, dtype=x.dtype, TENSOR=tensor)
     return gw
-
-
-def on_tensor_cores(dtype):
-    """Whether products of this dtype are left to tensor cores: 16 bits always, float32 if it may be rounded to TF32."""
-    return dtype.itemsize == 2 or (dtype.itemsize == 4 and float32_precision.get() == "tf32")
 
 
 def tile(dtype):

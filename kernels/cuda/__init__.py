@@ -9,10 +9,10 @@ from .arguments import aligned, strided, window
 from .grids import over, over_channels_and_pixels
 from .memory import contiguous, empty, zeros
 from .module import launch
-from .precision import float32_precision
+from .precision import on_tensor_cores
 from .source import accumulator
 
 __all__ = [
-    "accumulator", "aligned", "contiguous", "empty", "float32_precision", "launch", "over", "over_channels_and_pixels",
+    "accumulator", "aligned", "contiguous", "empty", "launch", "on_tensor_cores", "over", "over_channels_and_pixels",
     "strided", "window", "zeros",
 ]
