@@ -11,14 +11,11 @@ from minigrad.kernels.cuda import source
 from minigrad.kernels.cuda.simulator import KernelError
 
 FILE = source.KERNELS / implicit_gemm_cuda.FILE
-BARRIER = "        __syncthreads();"
 WAIT = "        copies_wait<STAGES - 2>();"
 LOAD = "        if (t + STAGES - 1 < tiles) left.load(next), right.load(next);\n"
 NEXT = "        Stage &next = stages[(t + STAGES - 1) % STAGES];\n"
 COMMIT = "        copies_commit();  // an empty group"
 FAULTS = {
-    "no barrier": (BARRIER, "//"),
-    "no wait": (WAIT, "//"),
     "a wait that leaves too much": (WAIT, "copies_wait<STAGES - 1>();"),
     "copies into the stage that is read": (WAIT, NEXT.replace("next", "early") + LOAD.replace("next", "early") + WAIT),
     "no empty groups at the end": (COMMIT, "if (t + STAGES - 1 < tiles) copies_commit();"),
