@@ -35,7 +35,15 @@ from .creation import (
 )
 from .device import get_rng_state, manual_seed, set_rng_state
 from .gradcheck import gradcheck, gradgradcheck
-from .modes import detect_anomaly, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from .modes import (
+    detect_anomaly,
+    enable_grad,
+    get_float32_precision,
+    is_grad_enabled,
+    no_grad,
+    set_float32_precision,
+    set_grad_enabled,
+)
 from .ops import *
 from .ops.elementwise import absolute as abs
 from .ops.elementwise import clip as clamp

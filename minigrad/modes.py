@@ -1,7 +1,9 @@
-"""The modes of the engine: is it recording, is it looking for NaN? Each holds for one thread."""
+"""The modes of the engine: is it recording, looking for NaN, rounding to TF32? Each holds for one thread."""
 import functools
 import inspect
 from contextvars import ContextVar
+
+from minigrad.kernels.cuda.precision import PRECISIONS, float32_precision
 
 grad_enabled = ContextVar("grad_enabled", default=True)
 anomaly = ContextVar("anomaly", default=False)
@@ -61,11 +63,11 @@ def enable_grad(function=None):
     return setting if function is None else setting(function)
 
 
-class set_grad_enabled(Setting):
-    """Switch recording on or off, as `mode` says: from here on, or, as a context manager or decorator, inside."""
+class _FromHereOn(Setting):
+    """A value from here on, or, where it is used as a context manager or decorator, inside."""
 
-    def __init__(self, mode):
-        super().__init__(grad_enabled, bool(mode))
+    def __init__(self, variable, value):
+        super().__init__(variable, value)
         super().__enter__()
         self.entered = False
 
@@ -78,6 +80,37 @@ class set_grad_enabled(Setting):
         self.__exit__()
         self.entered = True
         return super().__call__(function)
+
+
+class set_grad_enabled(_FromHereOn):
+    """Switch recording on or off, as `mode` says: from here on, or, as a context manager or decorator, inside."""
+
+    def __init__(self, mode):
+        super().__init__(grad_enabled, bool(mode))
+
+
+class set_float32_precision(_FromHereOn):
+    """How exactly GPUs multiply float32 in convolutions: from here on, or, as context manager or decorator, inside.
+
+    "strict": in float32. "tf32": the factors are rounded to 10 bits behind the point (TF32) and the products summed in
+    float32, on tensor cores; the relative error of a product is at most about 2^-10.
+
+    The default is "strict", where PyTorch's convolutions use TF32: so a network gives on a GPU what it gives on a CPU,
+    up to the order of sums, and gradients agree with finite differences; giving accuracy for speed is for the user to
+    choose. It holds for what is computed in this thread while it is set: a backward pass outside of a `with` is strict.
+    Only the algorithm "implicit_gemm" heeds it. No effect on the CPU, on other dtypes, and on GPUs before sm_80.
+    Raises ValueError for another word.
+    """
+
+    def __init__(self, precision):
+        if precision not in PRECISIONS:
+            raise ValueError(f"float32 precision must be one of {', '.join(map(repr, PRECISIONS))}, got {precision!r}")
+        super().__init__(float32_precision, precision)
+
+
+def get_float32_precision():
+    """"strict" or "tf32": what `set_float32_precision` made of it (in this thread)."""
+    return float32_precision.get()
 
 
 def is_grad_enabled():

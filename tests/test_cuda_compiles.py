@@ -8,19 +8,22 @@ from minigrad.kernels.cuda import nvrtc, source
 needs_nvrtc = pytest.mark.skipif(nvrtc.library() is None, reason="no NVRTC (extra cuda-test)")
 HEALTHY = Path(__file__).parent / "data" / "product.cu"
 VARIANTS = [(file, *variant) for file in source.kernel_files() for variant in source.variants(file)]
-CASES = [
+CASES = [  # everything for the oldest and the newest, float32 for all
     (file, dtype, macros, architecture)
     for file, dtype, macros in VARIANTS
-    for architecture in (nvrtc.ARCHITECTURES if dtype == "float32" else ("sm_75", "sm_80"))
+    for architecture in (nvrtc.ARCHITECTURES if dtype == "float32" else ("sm_75", "sm_90"))
 ]
 
 
 @needs_nvrtc
 @pytest.mark.parametrize(("file", "dtype", "macros", "architecture"), CASES, ids=str)
-def test_it_compiles_without_a_warning(file, dtype, macros, architecture):
-    code, log = nvrtc.cubin(file, dtype, macros, architecture)
+def test_it_compiles_without_a_warning_and_spills_no_register(file, dtype, macros, architecture):
+    code, log = nvrtc.cubin(file, dtype, macros, architecture, nvrtc.VERBOSE)
     assert code[:4] == b"\x7fELF"
-    assert log == ""
+    assert [line for line in log.splitlines() if not line.startswith(("ptxas info ", "ptxas   "))] == []
+    found = nvrtc.usage_in(log)
+    assert set(found) == set(source.kernels(file))
+    assert {spilled for _, _, spilled in found.values()} == {0}
 
 
 @needs_nvrtc

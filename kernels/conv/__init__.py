@@ -17,12 +17,14 @@ from importlib import import_module
 from typing import NamedTuple
 
 from ..arrays import hardware
+from ..cuda.precision import on_tensor_cores
 from .params import ConvParams, conv_output_shape, conv_params, conv_transpose_params, dims
 from .tuning import choice
 
 __all__ = [
-    "CROSS_CORRELATION", "LESSONS", "RULES", "TABLE", "ConvParams", "Cost", "algorithms", "conv_output_shape",
-    "conv_params", "conv_transpose_params", "estimates", "lookup", "select", "supports",
+    "CROSS_CORRELATION", "GPU_RULES", "LESSONS", "RULES", "TABLE", "ConvParams", "Cost", "algorithms",
+    "conv_output_shape", "conv_params", "conv_transpose_params", "estimates", "lookup", "select", "select_gpu",
+    "supports",
 ]
 
 # (algorithm, device) -> module of this package, imported on first use; a "cuda" row serves the simulated device, too
@@ -32,6 +34,7 @@ TABLE = {
     ("flipped", "cpu"): "flipped_cpu", ("flipped", "cuda"): "flipped_cuda",
     ("im2col", "cpu"): "im2col_cpu", ("im2col", "cuda"): "im2col_cuda",
     ("im2col_whole", "cpu"): "im2col_whole_cpu",
+    ("implicit_gemm", "cuda"): "implicit_gemm_cuda",
     ("winograd", "cpu"): "winograd_cpu", ("winograd", "cuda"): "winograd_cuda",
     ("winograd_2x2", "cpu"): "winograd_2x2_cpu", ("winograd_2x2", "cuda"): "winograd_2x2_cuda",
 }
@@ -131,13 +134,43 @@ def supports(algorithm, device, w_shape, p):
     return not hasattr(row, "supports") or row.supports(w_shape, p)
 
 
-def lookup(algorithm, device, x_shape, w_shape, p, which="forward"):
+# "auto" on a GPU: the first algorithm that supports the convolution and has enough channels in each group, (of the
+# result, of what is summed over; of the weight gradient: of gy, of x). Not measured, but reckoned:
+# - implicit_gemm makes tiles 64 channels wide, which narrow groups leave idle. In float32 arithmetic is what limits it:
+#   a block does 21 operations for each byte that it reads from the L2 cache.
+# - winograd reads as many bytes for the same work, with a quarter of the multiplications; its transforms, which each
+#   block of 32 channels repeats, take about half as long as these. So it has to save half of them, and then wins.
+# - tensor cores multiply at least eight times as fast: no saving of multiplications makes up for that.
+GPU_RULES = {"winograd": (32, 32), "implicit_gemm": (8, 1), "direct": (1, 1)}
+
+
+def select_gpu(x_shape, w_shape, p, which="forward", dtype="float32"):
+    """The algorithm that the rules behind "auto" on a GPU name. dtype: of the arrays."""
+    oc, c = w_shape[0] // p.groups, w_shape[1]
+    result, summed = (c, oc) if which == "grad_input" else (oc, c)
+
+    def taken(name):
+        if name == "winograd" and (on_tensor_cores(dtype) or not _saves_half(x_shape, w_shape, p)):
+            return False
+        return result >= GPU_RULES[name][0] and summed >= GPU_RULES[name][1] and supports(name, "cuda", w_shape, p)
+
+    return next(filter(taken, GPU_RULES))
+
+
+def _saves_half(x_shape, w_shape, p):
+    """Whether Winograd's tiles, 36 multiplications for 4 x 4 outputs, save half of the nine of each output."""
+    _, _, oh, ow = conv_output_shape(x_shape, w_shape, p)
+    return 2 * 36 * -(-oh // 4) * -(-ow // 4) <= 9 * oh * ow
+
+
+def lookup(algorithm, device, x_shape, w_shape, p, which="forward", dtype="float32"):
     """The module that computes one pass of this convolution. Raises ValueError for a name the table does not have.
 
-    "auto" is what was measured on this machine, if it was (tuning.py), or else what `select` says; on a GPU, "direct".
+    "auto" is what was measured on this machine, if it was (tuning.py), or else what `select` says; on a GPU, what
+    `select_gpu` says for this dtype.
     """
-    if algorithm == "auto" and device != "cpu":
-        algorithm = "direct"
+    if algorithm == "auto" and hardware(device) == "cuda":
+        algorithm = select_gpu(x_shape, w_shape, p, which, dtype)
     elif algorithm == "auto":
         algorithm = choice(which, x_shape, w_shape, p) or select(x_shape, w_shape, p, which)
     if (algorithm, hardware(device)) not in TABLE:

@@ -5,13 +5,14 @@ parameters; device.cuh and pixel.cuh hold what kernels may use beside CUDA C; so
 a GPU simulator.py runs the same source, with the same launch code, on arrays of simulated.py;
 nvrtc.py compiles it for real GPUs.
 """
-from .arguments import several, strided, window
+from .arguments import aligned, several, strided, window
 from .grids import over, over_channels_and_pixels
 from .memory import contiguous, empty, zeros
 from .module import launch
+from .precision import on_tensor_cores
 from .source import accumulator
 
 __all__ = [
-    "accumulator", "contiguous", "empty", "launch", "over", "over_channels_and_pixels", "several", "strided",
-    "window", "zeros",
+    "accumulator", "aligned", "contiguous", "empty", "launch", "on_tensor_cores", "over", "over_channels_and_pixels",
+    "several", "strided", "window", "zeros",
 ]

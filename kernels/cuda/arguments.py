@@ -53,6 +53,14 @@ def window(p):
     return np.array([*p.stride, top, left, *p.dilation, p.groups], np.int32)
 
 
+def aligned(array, run):
+    """Whether runs of channels, `run` of them long, can be copied by 16 bytes. array: N x C x H x W, channels-last."""
+    on_gpu = device_of(array) == "cuda"
+    address = array.data.ptr if on_gpu else array.__array_interface__["data"][0]
+    n, _, h, w = array.strides
+    return not any(number % 16 for number in (address, run * array.itemsize, n, h, w))
+
+
 def arrays(arguments):
     """The arrays among the arguments that live on a device, in order."""
     return [array for a in arguments for array in held(a)]

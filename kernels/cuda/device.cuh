@@ -1,7 +1,8 @@
 // What kernels may use beside CUDA C itself: each helper has a body for the GPU, and one for the CPU, run by host.h.
 //
 // T is the type that arrays hold, A the one that sums are kept in: float and float, double and double, or __half or
-// __nv_bfloat16 and float. source.py defines both, and includes this file, in front of every .cu file.
+// __nv_bfloat16 and float. source.py defines both, and T_float32, T_float64, T_float16 or T_bfloat16 as 1, and includes
+// this file, in front of every .cu file.
 #pragma once
 
 // A struct of ints by value: how a window slides over images. Python passes `window(p)`.
@@ -107,6 +108,35 @@ __device__ inline unsigned to_tf32(float x) {
     return y;
 #else
     return __float_as_uint(x);
+#endif
+}
+
+// Four 8 x 8 matrices of 16-bit numbers from shared memory, as fragments of mma: lane 8 i + j gives the address of row
+// j of matrix i, a multiple of 16. Afterwards it holds of matrix i, in d[i], the numbers [g][2t] and [g][2t + 1]; where
+// TRANSPOSED, [2t][g] and [2t + 1][g].
+template <bool TRANSPOSED> __device__ inline void read_matrices(unsigned (&d)[4], const void *row) {
+#ifdef MINIGRAD_HOST
+    if ((uintptr_t)row % 16)
+        sim::describe(sim::ASSERTION, "ldmatrix needs addresses that are multiples of 16"), sim::abandon();
+    sim::give(0xffffffff, row, -1);
+    int g = sim::current % sim::LANES / 4, t = sim::current % 4;
+    for (int i = 0; i < 4; i++) {
+        uint16_t pair[2];
+        for (int e = 0; e < 2; e++) {
+            int r = TRANSPOSED ? 2 * t + e : g, c = TRANSPOSED ? g : 2 * t + e;
+            pair[e] = sim::taken_from<const uint16_t *>(8 * i + r)[c];
+        }
+        d[i] = pair[0] | (unsigned)pair[1] << 16;
+    }
+    sim::wait_warp(0xffffffff, -1);
+#else
+    unsigned shared = (unsigned)__cvta_generic_to_shared(row);
+    if (TRANSPOSED)
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3]) : "r"(shared) : "memory");
+    else
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3]) : "r"(shared) : "memory");
 #endif
 }
 

@@ -208,15 +208,20 @@ inline unsigned ballot(unsigned mask, bool predicate, int line) {
     return votes;
 }
 
-// --- asynchronous copies: done when they are waited for, not before
+// --- asynchronous copies: done when they are waited for, not before; or, in reverse order, at once. GPUs may do either
 
+inline void copy_now(const Copy &c) {
+    if (c.from) memcpy(c.to, c.from, c.bytes);
+    else memset(c.to, 0, c.bytes);
+}
 inline void copy_later(void *to, const void *from, int bytes) {
     Thread &t = threads[current];
     if ((uintptr_t)to % bytes || (from && (uintptr_t)from % bytes))
         describe(ASSERTION, "cp.async of %d bytes needs addresses that are multiples of %d", bytes, bytes), abandon();
     if (t.copying == COPIES)
         describe(ASSERTION, "more than %d asynchronous copies under way in one thread", COPIES), abandon();
-    t.copies[t.copying++] = {to, from, bytes, t.group};
+    if (launch->order == 1) copy_now({to, from, bytes, t.group});
+    else t.copies[t.copying++] = {to, from, bytes, t.group};
 }
 inline void copies_commit() { threads[current].group++; }
 inline void copies_wait(int groups_left) {
@@ -224,12 +229,8 @@ inline void copies_wait(int groups_left) {
     int kept = 0;
     for (int i = 0; i < t.copying; i++) {
         Copy c = t.copies[i];
-        if (c.group >= t.group - groups_left)
-            t.copies[kept++] = c;
-        else if (c.from)
-            memcpy(c.to, c.from, c.bytes);
-        else
-            memset(c.to, 0, c.bytes);
+        if (c.group >= t.group - groups_left) t.copies[kept++] = c;
+        else copy_now(c);
     }
     t.copying = kept;
 }

@@ -14,6 +14,7 @@ from .module import OPTIONS
 from .source import device_source, kernel_files, variants
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90")
+VERBOSE = ("--ptxas-options=-v",)
 USAGE = re.compile(r"Function properties for (\w+)\n.*?(\d+) bytes spill stores, (\d+) bytes spill loads\n"
                    r".*?Used (\d+) registers(?:.*?(\d+) bytes smem)?")
 
@@ -41,7 +42,11 @@ def cubin(file, dtype="float32", macros=(), architecture="sm_80", options=()):
 
 def usage(file, dtype="float32", macros=(), architecture="sm_80"):
     """{kernel: (registers, bytes of static shared memory, bytes that registers spill)}, as ptxas tells."""
-    _, log = cubin(file, dtype, macros, architecture, ("--ptxas-options=-v",))
+    return usage_in(cubin(file, dtype, macros, architecture, VERBOSE)[1])
+
+
+def usage_in(log):
+    """The same, from what the compiler says with the options VERBOSE."""
     found = USAGE.findall(log)
     return {name: (int(r), int(shared or 0), int(stores) + int(loads)) for name, stores, loads, r, shared in found}
 

@@ -74,7 +74,7 @@ def accumulator(dtype):
 
 def _body(file, dtype, macros):
     storage, accumulator, _ = TYPES[dtype]
-    yield f"typedef {storage} T;\ntypedef {accumulator} A;\n"
+    yield f"typedef {storage} T;\ntypedef {accumulator} A;\n#define T_{dtype} 1\n"
     yield "".join(f"#define {name} {int(value)}\n" for name, value in macros)
     yield _inserted(HERE / "device.cuh", seen := set())
     yield _inserted(KERNELS / file, seen)

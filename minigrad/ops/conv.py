@@ -32,7 +32,8 @@ class _Conv(Function):
 
     def kernels(self, array):
         """The row of the table that computes this: a module with forward, grad_input and grad_weight."""
-        return conv.lookup(self.algorithm, device_of(array), self.x_shape, self.w_shape, self.p, self.which)
+        shapes = self.x_shape, self.w_shape
+        return conv.lookup(self.algorithm, device_of(array), *shapes, self.p, self.which, array.dtype)
 
     def partner(self, other, kept=None):
         """Another of the three Functions, for the same convolution; kept: if it is with the same w."""
