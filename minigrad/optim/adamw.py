@@ -1,4 +1,5 @@
 """AdamW: Adam whose weight decay shrinks the parameters and leaves the gradient alone."""
+from ..modes import each_time
 from .adam import Adam
 
 
@@ -11,6 +12,7 @@ class AdamW(Adam):
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
         super().__init__(params, lr, betas, eps, weight_decay)
 
+    @each_time
     def step(self):
         """Change every parameter that has a gradient, in place."""
         decays = [group["weight_decay"] for group in self.param_groups]
