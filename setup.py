@@ -29,7 +29,7 @@ setup(
     python_requires=">=3.10",
     packages=packages(),
     package_dir=FOLDERS,
-    package_data={"minigrad.data": ["digits.npz"], "minigrad.kernels": ["*/*.cu", "*/*.cuh", "*/*.h"]},
+    package_data={"minigrad.data": ["digits.npz"], "minigrad.kernels": ["*.cu", "*/*.cu", "*/*.cuh", "*/*.h"]},
     install_requires=["numpy>=2.0", "numba>=0.60", "tqdm>=4.60", "safetensors>=0.4"],
     extras_require={
         "cuda12": ["cupy-cuda12x>=13"],

@@ -57,10 +57,10 @@ def momentum(first, last, table, like, lr, momentum, share, weight_decay, nester
 
 
 @jit
-def adam(first, last, table, like, scale, root, keep1, new1, keep2, new2, eps, weight_decay):
-    """Kingma & Ba 2015, algorithm 1, with scale = lr / (1 - beta1^t), root = (1 - beta2^t)^1/2. Columns: p, g, m, v."""
+def adam(first, last, table, like, scale, unbias, keep1, new1, keep2, new2, eps, weight_decay, shrink):
+    """Kingma & Ba 2015, algorithm 1; scale = lr / (1 - beta1^t), unbias = (1 - beta2^t)^-1/2. Columns: p, g, m, v."""
     real = like.dtype.type
-    scale, unbias, least, decay = real(scale), real(1.0 / root), real(eps), real(weight_decay)
+    scale, unbias, least, decay, shrink = real(scale), real(unbias), real(eps), real(weight_decay), real(shrink)
     keep1, new1, keep2, new2 = real(keep1), real(new1), real(keep2), real(new2)
     for row in range(len(table)):
         p, g = _part(table, row, 0, first, last, like), _part(table, row, 1, first, last, like)
@@ -71,4 +71,4 @@ def adam(first, last, table, like, scale, root, keep1, new1, keep2, new2, eps, w
             square = keep2 * v[i] + new2 * (slope * slope)
             m[i] = mean
             v[i] = square
-            p[i] -= scale * mean / (np.sqrt(square) * unbias + least)
+            p[i] = shrink * p[i] - scale * mean / (np.sqrt(square) * unbias + least)

@@ -8,7 +8,7 @@ import pytest
 from minigrad.kernels import conv
 from minigrad.kernels.arrays import device_of
 from minigrad.kernels.conv import direct_cuda
-from minigrad.kernels.cuda import launch, module, strided, window
+from minigrad.kernels.cuda import launch, module, several, strided, window
 from minigrad.kernels.cuda.arguments import described, packed
 from minigrad.kernels.cuda.simulated import on_device
 
@@ -86,11 +86,19 @@ def test_arguments_become_the_parameters_that_the_kernel_has():
     p = conv.conv_params((1, 2, 9, 9), (2, 2, 3, 3), (2, 3), ((1, 2), (0, 4)), (1, 2))
     for argument, text in (
         (x, "float32*"), (strided(x), "float32[4]"), (3, "int32"), (True, "int32"), (0.5, "float64"), (None, "None"),
-        (np.int64(3), "int64"), (window(p), "28 bytes"),
+        (np.int64(3), "int64"), (window(p), "28 bytes"), (several([x, x]), "float32*[32]"),
     ):
         assert described(argument, "float64") == text
     assert packed(0.5, "float32", None).dtype == np.float32
     assert list(window(p)) == [2, 3, 1, 0, 1, 2, 1]
+    one, two = packed(several([x, x[1:]]), "float32", lambda a: a.size)[()]
+    assert list(one[:3]) == [120, 60, 0] and list(two[:3]) == [120, 60, 0]
+
+
+def test_one_argument_takes_a_number_of_arrays():
+    for many in ([], [on_device(np.zeros(1))] * 33):
+        with pytest.raises(ValueError, match=f"1 to 32 arrays in one argument, got {len(many)}"):
+            several(many)
 
 
 def test_dtypes_that_kernels_are_not_made_for_are_named():

@@ -1,12 +1,15 @@
-"""The compiled steps of the optimisers against their NumPy lines: options, layouts, dtypes, any number of threads."""
+"""The compiled steps of the optimisers, and those in CUDA, against their NumPy lines: options, layouts, dtypes, any
+number of threads."""
 import math
 
 import numpy as np
 import pytest
-from layouts import LAYOUTS, channels_last
+from conftest import MARKS
+from devices import host, on
+from layouts import LAYOUTS, channels_last, contiguous, width_first
 
 import minigrad as mg
-from minigrad.kernels import optim
+from minigrad.kernels import optim, optim_cuda
 
 SGD = {
     "plain": (0.1, 0.0, 0.0, 0.0, False),
@@ -15,7 +18,11 @@ SGD = {
     "dampening": (0.1, 0.9, 0.4, 0.2, False),
     "nesterov": (0.1, 0.8, 0.0, 0.2, True),
 }
-ADAM = {"plain": (0.1, (0.9, 0.999), 1e-8, 0.0), "decay": (0.01, (0.5, 0.9), 1e-3, 0.2)}
+ADAM = {
+    "plain": (0.1, (0.9, 0.999), 1e-8, 0.0),
+    "decay": (0.01, (0.5, 0.9), 1e-3, 0.2),
+    "AdamW": (0.1, (0.9, 0.99), 1e-8, 0.0, 0.7),
+}
 
 
 def arrays(count, dtype, shape=(3, 5, 6, 7)):
@@ -95,6 +102,55 @@ def test_nothing_to_do_and_what_cannot_be_written():
     p.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
         optim.sgd([(p, g)], *SGD["plain"])
+
+
+ON_GPU = [pytest.param(device, marks=MARKS[device]) for device in ("cuda-sim", "cuda")]
+STEPS = {
+    **{name: (optim.sgd, optim.sgd_in_steps, 3 if options[1] else 2, options) for name, options in SGD.items()},
+    **{f"adam {name}": (optim.adam, optim.adam_in_steps, 4, (3, *options)) for name, options in ADAM.items()},
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("device", ON_GPU)
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+def test_on_a_gpu_one_launch_changes_many_parameters(step, device, dtype, monkeypatch):
+    """More than fit into one, of several sizes and layouts, and one with gaps, which is changed by itself."""
+    together, alone, count, options = step
+    launched, launch = [], optim_cuda.launch
+    monkeypatch.setattr(optim_cuda, "launch", lambda *a, **k: (launched.append(a[1]), launch(*a, **k)))
+    layouts = [contiguous, channels_last, width_first]
+    given = [arrays(count, dtype, shape) for shape in [(3, 5, 2, 2), (7,), (0, 2), (1500,), (2, 3, 4, 1)] * 9]
+    given = [[layouts[i % 3](a) if a.ndim == 4 else a for a in some] for i, some in enumerate(given)]
+    given[5][1] = contiguous(given[5][1])  # a gradient of another layout than its parameter
+    ours = [[on(device, a.copy(order="K")) for a in some] for some in given]
+    ours[3][0] = on(device, np.repeat(given[3][0], 2))[::2]
+    together(ours, *options)
+    for some, changed in zip(given, ours, strict=True):
+        alone(*(*some, None)[: max(count, 3)], *options)
+        for a, b in zip(some, changed, strict=True):
+            np.testing.assert_allclose(host(b), a, rtol=32 * np.finfo(dtype).eps, atol=4 * np.finfo(dtype).eps)
+    assert len(launched) == 2
+    assert len(set(launched)) == 1
+
+
+@pytest.mark.parametrize("device", ON_GPU)
+@pytest.mark.parametrize("optimizer", [mg.optim.SGD, mg.optim.Adam, mg.optim.AdamW])
+def test_an_optimiser_trains_alike_on_both_devices(optimizer, device):
+    """Two groups, one of them begun later than the other, and one parameter without a gradient."""
+    options = {"momentum": 0.9, "dampening": 0.3} if optimizer is mg.optim.SGD else {}
+    results = []
+    for where in ("cpu", device):
+        ps = [mg.tensor(a, requires_grad=True, device=where) for a in arrays(4, "float32", (3, 4))]
+        groups = [{"params": ps[:2], "weight_decay": 0.3}, {"params": ps[2:], "lr": 0.01}]
+        trained = optimizer(groups, lr=0.1, **options)
+        for step in range(3):
+            trained.zero_grad()
+            ((ps[0] * ps[0]).sum() + (ps[1] * ps[2] if step else ps[2]).sum()).backward()
+            trained.step()
+        results.append([p.detach().cpu().numpy() for p in ps])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
 
 
 def test_arrays_of_different_layouts_take_the_slow_way():

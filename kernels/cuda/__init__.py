@@ -5,12 +5,13 @@ parameters; device.cuh and pixel.cuh hold what kernels may use beside CUDA C; so
 a GPU simulator.py runs the same source, with the same launch code, on arrays of simulated.py;
 nvrtc.py compiles it for real GPUs.
 """
-from .arguments import strided, window
+from .arguments import several, strided, window
 from .grids import over, over_channels_and_pixels
 from .memory import contiguous, empty, zeros
 from .module import launch
 from .source import accumulator
 
 __all__ = [
-    "accumulator", "contiguous", "empty", "launch", "over", "over_channels_and_pixels", "strided", "window", "zeros",
+    "accumulator", "contiguous", "empty", "launch", "over", "over_channels_and_pixels", "several", "strided",
+    "window", "zeros",
 ]

@@ -4,6 +4,7 @@
 |----------------------------------|-----------------------------------|
 | array                            | T * or const T *: its memory      |
 | strided(array), four-dimensional | Input or Output of device.cuh     |
+| several([array, ...])            | Several of device.cuh             |
 | window(p)                        | Window of device.cuh              |
 | int, bool                        | int                               |
 | float                            | A, the type sums are kept in      |
@@ -17,6 +18,8 @@ import numpy as np
 from ..arrays import device_of
 
 STRIDED = np.dtype([("data", np.uint64), ("stride", np.int64, 4), ("size", np.int32, 4)])
+MANY = 32  # arrays in one argument, as device.cuh has it
+SEVERAL = np.dtype([("data", np.uint64, MANY), ("size", np.int32, MANY)])
 INT = np.iinfo(np.int32)
 
 
@@ -24,6 +27,19 @@ class Strided(NamedTuple):
     """An array of four dimensions, to be passed with its sizes and strides."""
 
     array: object
+
+
+class Several(NamedTuple):
+    """Arrays of one dtype, to be passed with their sizes: contiguous in some order of their dimensions."""
+
+    arrays: tuple
+
+
+def several(arrays):
+    """One to MANY arrays as one argument. Raises ValueError for another number of them."""
+    if not 1 <= len(arrays) <= MANY:
+        raise ValueError(f"a kernel takes 1 to {MANY} arrays in one argument, got {len(arrays)}")
+    return Several(tuple(arrays))
 
 
 def strided(array):
@@ -39,8 +55,15 @@ def window(p):
 
 def arrays(arguments):
     """The arrays among the arguments that live on a device, in order."""
-    found = (a.array if isinstance(a, Strided) else a for a in arguments)
-    return [a for a in found if is_array(a)]
+    return [array for a in arguments for array in held(a)]
+
+
+def held(argument):
+    """The arrays that an argument brings along."""
+    if isinstance(argument, Several):
+        return list(argument.arrays)
+    array = argument.array if isinstance(argument, Strided) else argument
+    return [array] if is_array(array) else []
 
 
 def is_array(argument):
@@ -59,6 +82,10 @@ def packed(argument, accumulator, address):
         a = argument.array
         strides = [stride // a.itemsize for stride in a.strides]
         return np.array((address(a), strides, a.shape), STRIDED)
+    if isinstance(argument, Several):
+        unused = MANY - len(argument.arrays)
+        addresses, sizes = [address(a) for a in argument.arrays], [a.size for a in argument.arrays]
+        return np.array((addresses + [0] * unused, sizes + [0] * unused), SEVERAL)
     if is_array(argument):
         return np.uint64(address(argument))
     if isinstance(argument, (np.generic, np.ndarray)):
@@ -76,6 +103,8 @@ def described(argument, accumulator):
         return "None"
     if isinstance(argument, Strided):
         return f"{argument.array.dtype}[4]"
+    if isinstance(argument, Several):
+        return f"{argument.arrays[0].dtype}*[{MANY}]"
     if is_array(argument):
         return f"{argument.dtype}*"
     value = packed(argument, accumulator, None)

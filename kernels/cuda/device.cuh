@@ -27,11 +27,21 @@ template <typename E> struct Strided {
         return data[n * stride[0] + c * stride[1] + h * stride[2] + w * stride[3]];
     }
 };
+// Arrays of any sizes. Python passes `several([array, ...])`.
+const int MANY = 32;
+template <typename E> struct Several {
+    E *data[MANY];
+    int size[MANY];
+};
+
 typedef Strided<const T> Input;
 typedef Strided<T> Output;
 #ifdef MINIGRAD_HOST
 template <typename E> struct sim::Name<Strided<E>> {
     static void write(char *&to) { Name<E>::write(to), to += sprintf(to, "[4]"); }
+};
+template <typename E> struct sim::Name<Several<E>> {
+    static void write(char *&to) { Name<E>::write(to), to += sprintf(to, "*[%d]", MANY); }
 };
 #endif
 

@@ -31,7 +31,7 @@ from types import MappingProxyType
 import numpy as np
 
 from ..folders import cache_folder
-from .arguments import arrays, described, packed
+from .arguments import arrays, described, held, packed
 from .source import HERE, accumulator, host_source, kernels
 
 ORDERS = {"forward": 0, "reverse": 1, "shuffled": 2}
@@ -246,7 +246,7 @@ def _memories(args):
     """The memory behind the arrays among the arguments, each piece once."""
     found = []
     for array in arrays(args):
-        number = next(i for i, a in enumerate(args) if a is array or getattr(a, "array", None) is array)
+        number = next(i for i, a in enumerate(args) if any(one is array for one in held(a)))
         start, end = np.lib.array_utils.byte_bounds(array)
         if start == end or not array.size:
             continue

@@ -32,4 +32,8 @@ class Adam(Optimizer):
             state["step"] += 1
             together.setdefault(state["step"], []).append((p, g, state["mean"], state["square"]))
         for step, arrays in together.items():
-            optim.adam(arrays, step, group["lr"], group["betas"], group["eps"], group["weight_decay"])
+            optim.adam(arrays, step, group["lr"], group["betas"], group["eps"], *self.decay(group))
+
+    def decay(self, group):
+        """How much of p is added to its gradient, and what p is multiplied with."""
+        return group["weight_decay"], 1.0

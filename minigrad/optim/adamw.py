@@ -1,5 +1,4 @@
 """AdamW: Adam whose weight decay shrinks the parameters and leaves the gradient alone."""
-from ..modes import each_time
 from .adam import Adam
 
 
@@ -12,17 +11,5 @@ class AdamW(Adam):
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
         super().__init__(params, lr, betas, eps, weight_decay)
 
-    @each_time
-    def step(self):
-        """Change every parameter that has a gradient, in place."""
-        decays = [group["weight_decay"] for group in self.param_groups]
-        for group, decay in zip(self.param_groups, decays, strict=True):
-            group["weight_decay"] = 0.0  # for Adam, who would add it to the gradient
-            for p in group["params"]:
-                if decay and p.grad is not None:
-                    p._data *= 1.0 - group["lr"] * decay
-        try:
-            super().step()
-        finally:
-            for group, decay in zip(self.param_groups, decays, strict=True):
-                group["weight_decay"] = decay
+    def decay(self, group):
+        return 0.0, 1.0 - group["lr"] * group["weight_decay"]
