@@ -13,8 +13,9 @@ __all__ = ["empty_cache", "graph", "memory_summary"]
 def memory_summary():
     """A text of five lines: the GPU's memory, in MiB. Raises RuntimeError without a GPU or CuPy.
 
-    arrays: what they occupy. kept: free, in CuPy's pool, for the next arrays. others: other programs, compiled kernels
-    and the libraries' own. free: what can still be asked for. total: the sum of the four.
+    arrays: what they occupy. kept: free, in CuPy's pool, for the next arrays. others: other programs, compiled kernels,
+    recorded graphs with their arrays, and the libraries' own. free: what can still be asked for. total: the sum of
+    the four.
     """
     pool, (free, total) = _pool(), _free_and_total()
     used, kept = pool.used_bytes(), pool.free_bytes()

@@ -5,6 +5,7 @@ for CuPy that checks what is called when; on a GPU everything is tested for real
 """
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -434,6 +435,33 @@ def test_a_failed_recording_leaves_gradients_and_random_numbers_as_they_were(dev
     assert drawn == generator().random(5)[4]
 
 
+@on_devices
+def test_a_failed_recording_leaves_no_gradient_where_none_was(device):
+    w = mg.ones(3, device=device, requires_grad=True)
+
+    def step(x):
+        (w * x).sum().backward()
+        return w.grad.sum().item()
+
+    graph, values = mg.cuda.graph(step), []
+    with pytest.warns(RuntimeWarning):
+        for _ in range(4):
+            values.append(graph(mg.ones(3, device=device)))
+            w.grad = None
+    assert values == [3, 3, 3, 3]
+
+
+@on_devices
+def test_autograd_knows_what_a_replay_has_changed(device):
+    count = mg.zeros(2, device=device)
+    graph = mg.cuda.graph(lambda x: count.add_(x))
+    versions = []
+    for _ in range(6):
+        graph(mg.ones(2, device=device))
+        versions.append(count._version.count)
+    assert graph.recorded and len({*versions}) == 6 and count.cpu().tolist() == [6, 6]
+
+
 # --- what the host makes anew
 
 
@@ -490,8 +518,18 @@ class StandIn:
         self.cuda = SimpleNamespace(
             Stream=lambda non_blocking: Stream(self, "own" if non_blocking else "blocking"), using_allocator=self.using,
             MemoryPool=lambda: SimpleNamespace(malloc="own pool"), get_current_stream=lambda: self.streams[-1],
+            set_pinned_memory_allocator=lambda allocator: setattr(self, "pinned", allocator),
         )
-        self.copyto = np.copyto
+        self.copyto, self.pinned = np.copyto, self.default_pinned
+
+    def default_pinned(self, size):
+        return f"{size} bytes"
+
+    def get_default_pinned_memory_pool(self):
+        return SimpleNamespace(malloc=self.default_pinned)
+
+    def get_default_memory_pool(self):
+        return SimpleNamespace(free_all_blocks=lambda: self.diary.append("free"))
 
     def using(self, allocator):
         return Inside(self.allocators, allocator)
@@ -556,7 +594,7 @@ def cupy(monkeypatch):
 def test_cupy_records_on_a_stream_and_in_a_pool_of_its_own_and_launches_on_the_callers(cupy):
     losses, numbers, graph = trained("cuda-sim", adam)
     before, after = "own waits for all on the caller's stream", "caller's waits for all on the own stream"
-    recorded, replayed = [before, "begin", "end", "begin", "end", after], ["launch", "launch"]
+    recorded, replayed = ["free", before, "begin", "end", "begin", "end", after], ["launch", "launch"]
     assert cupy.diary == recorded + 4 * replayed
     assert graph._recording.recorder.pool.malloc == "own pool"  # it lives as long as the graph
     cupy.diary.clear()
@@ -570,3 +608,15 @@ def test_cupy_leaves_its_stream_and_pool_after_an_error(cupy):
     assert cupy.diary.count("begin") == cupy.diary.count("end") == 1 and "launch" not in cupy.diary
     assert cupy.diary[-1] == "caller's waits for all on the own stream"
     assert len(cupy.streams) == len(cupy.allocators) == 1 and not recording.is_recording()
+    assert cupy.pinned == cupy.default_pinned
+
+
+@simulated
+def test_cupy_sends_nothing_from_the_host_while_it_records_but_other_threads_may(cupy):
+    def send(x):
+        with ThreadPoolExecutor(1) as other:
+            assert other.submit(cupy.pinned, 3).result() == "3 bytes"
+        cupy.pinned(8)  # as CuPy does for the list of an index, or the addresses of more than eight arrays to join
+        return x * 2.0
+
+    runs_directly(send, [[mg.ones(3, device="cuda-sim")] for _ in range(4)], "of the host is copied to the device")

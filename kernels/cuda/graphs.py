@@ -6,6 +6,7 @@ asks for one, or brings one from the host, is an error. On a GPU this is CuPy's 
 keeps a list of what it is to do.
 """
 from contextlib import contextmanager, nullcontext
+from threading import get_ident
 
 import numpy as np
 
@@ -22,6 +23,7 @@ class GpuRecorder:
     """Records on a stream of its own, as CUDA demands, with memory that is its own for as long as it lives.
 
     The memory that an array frees while a graph is recorded serves the next one in the same graph, and nobody else.
+    What waits in the common pool is given back first: direct calls needed it, replays do not.
     """
 
     def __init__(self):
@@ -30,17 +32,34 @@ class GpuRecorder:
         self.cuda, self.copy = cupy.cuda, cupy.copyto
         self.stream = cupy.cuda.Stream(non_blocking=True)
         self.pool = cupy.cuda.MemoryPool()
+        self.pinned = cupy.get_default_pinned_memory_pool().malloc
+        cupy.get_default_memory_pool().free_all_blocks()
 
     @contextmanager
     def apart(self):
         """Inside, work goes to this stream: after all that the caller's was given, and before what it is given next."""
         outer = self.cuda.get_current_stream()
         self.stream.wait_event(outer.record())
+        self.cuda.set_pinned_memory_allocator(self._pinned_memory(get_ident()))
         try:
             with self.cuda.using_allocator(self.pool.malloc), self.stream:
                 yield
         finally:
+            self.cuda.set_pinned_memory_allocator(self.pinned)
             outer.wait_event(self.stream.record())
+
+    def _pinned_memory(self, recording_thread):
+        """An allocator of the memory through which CuPy sends values of the host; not for the thread that records.
+
+        Its values would be sent again in every replay, from memory that has long served something else.
+        """
+
+        def allocate(size):
+            if get_ident() == recording_thread:
+                raise RuntimeError(recording.HOST_WRITES)
+            return self.pinned(size)
+
+        return allocate
 
     def write(self, array, values):
         """Put values of the host into an array."""
