@@ -162,7 +162,7 @@ def test_dropout_does_nothing_in_evaluation_and_everything_at_1(function):
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("ignored", [-100, 2, "all"])
 @pytest.mark.parametrize("shape", [(5, 4), (3, 4, 2), (2, 4, 3, 5), (1, 1)])
-def test_fused_cross_entropy_is_the_one_in_steps(shape, ignored, reduction):
+def test_fused_cross_entropy_is_the_one_in_steps(shape, ignored, reduction, device):
     x = 3 * mg.randn(*shape, dtype="float64")
     target = mg.randint(0, min(shape[1], 4), (shape[0], *shape[2:]))
     if ignored == "all":
@@ -171,12 +171,13 @@ def test_fused_cross_entropy_is_the_one_in_steps(shape, ignored, reduction):
         target._data.flat[0] = 2 if shape[1] > 2 else 0
     gradients = []
     for function in (mg.cross_entropy, loss._cross_entropy_in_steps):
-        leaf = mg.Tensor(x.numpy().copy(), requires_grad=True)
+        where = device if function is mg.cross_entropy else "cpu"
+        leaf = mg.tensor(x, device=where, requires_grad=True)
         options = (None, ignored, reduction) + (() if function is mg.cross_entropy else (0.0,))
-        y = function(leaf, target, *options)
+        y = function(leaf, target.to(where), *options)
         (g,) = mg.grad(y, leaf, create_graph=True)
         (gg,) = mg.grad((g * g).sum(), leaf)
-        gradients.append((y.item(), g.detach().numpy(), gg.numpy()))
+        gradients.append((y.item(), g.detach().cpu().numpy(), gg.cpu().numpy()))
     for fused, steps in zip(*gradients, strict=True):
         np.testing.assert_allclose(fused, steps, rtol=1e-12, atol=1e-14)
 

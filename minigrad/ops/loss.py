@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+from minigrad.kernels import cross_entropy as kernel
+
 from ..autograd import Function
 from ..device import array_module, on_one_device
 from ..tensor import Tensor, as_tensor
@@ -47,7 +49,7 @@ def cross_entropy(x, target, weight=None, ignore_index=-100, reduction="mean", l
         raise ValueError(f"cross_entropy: label_smoothing must be between 0 and 1, got {label_smoothing}")
     if weight is None and not label_smoothing and reduction != "none" and not target.is_floating_point():
         counted, safe = _classes("cross_entropy", x, target, ignore_index)
-        count = int(counted.sum()) if reduction == "mean" else 1
+        count = counted.sum() if reduction == "mean" else None
         return CrossEntropy(target=safe.reshape(-1), counted=counted, count=count)(x)
     return _cross_entropy_in_steps(x, target, weight, ignore_index, reduction, label_smoothing)
 
@@ -108,7 +110,7 @@ def _classes(name, x, target, ignore_index):
         raise ValueError(f"{name}: scores of shape {x.shape} do not fit targets of shape {target.shape}")
     counted = target._data != ignore_index
     safe = array_module(target._data).where(counted, target._data, 0).astype(np.int64)
-    if counted.any() and not (safe.min() >= 0 and safe.max() < x.shape[1]):
+    if (counted & (safe.view(np.uint64) >= x.shape[1])).any():  # below 0 as well
         wrong = safe.min() if safe.min() < 0 else safe.max()
         raise IndexError(f"{name}: target {wrong} is not one of {x.shape[1]} classes")
     return counted, safe
@@ -117,21 +119,13 @@ def _classes(name, x, target, ignore_index):
 class CrossEntropy(Function):
     """y = the sum over counted positions of ln(sum over c of e ** x_c) - x_target, divided by `count`.
 
-    target: one class per position. counted: a bool per position, N x ...
+    target: one class per position. counted: a bool per position, N x ... count: a 0-d array, or None for 1.
     """
 
     def forward(self, x):
         self.save(x)
-        rows = _class_rows(x)
-        xp = array_module(x)
-        largest = rows.max(axis=1, keepdims=True) if rows.size else rows[:, :1]
-        p = xp.exp(rows - largest)
-        total = p.sum(axis=1, keepdims=True)
-        losses = (xp.log(total) + largest)[:, 0] - rows[xp.arange(len(rows)), self.target]
-        p /= total
-        self.p = p
-        counted = self.counted.reshape(-1)
-        return (xp.where(counted, losses, 0).sum(dtype=np.float64) / np.float64(self.count)).astype(x.dtype)
+        y, self.p = kernel.forward(_class_rows(x), self.target, self.counted.reshape(-1), self.count)
+        return y
 
     def backward(self, gy):
         (x,) = self.saved
@@ -143,12 +137,7 @@ class CrossEntropyGrad(Function):
 
     def forward(self, gy, x):
         self.save(gy, x)
-        factor = gy / self.count
-        rows = self.p * factor
-        rows[array_module(x).arange(len(rows)), self.target] -= factor
-        counted = self.counted.reshape(-1)
-        if not counted.all():  # not a factor 0: ignored scores may be infinite
-            rows[~counted] = 0
+        rows = kernel.grad_scores(gy, self.p, self.target, self.counted.reshape(-1), self.count)
         return np.moveaxis(rows.reshape(x.shape[0], *x.shape[2:], x.shape[1]), -1, 1)
 
     def backward(self, ggx):
@@ -158,7 +147,7 @@ class CrossEntropyGrad(Function):
             ggy = sum(ggx * CrossEntropyGrad(**self.constants())(as_tensor(np.ones_like(gy._data)), x))
         if self.needs[1]:
             p = softmax(x, 1)
-            scaled = p * (ggx - sum(p * ggx, 1, keepdim=True)) * (gy / self.count)
+            scaled = p * (ggx - sum(p * ggx, 1, keepdim=True)) * (gy if self.count is None else gy / self.count)
             gx = where(self.counted[:, None], scaled, 0.0)
         return ggy, gx
 
