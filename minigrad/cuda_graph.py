@@ -31,7 +31,7 @@ def graph(step):
     step: takes Tensors of one device and returns None, a Tensor or a tuple, list or dict of them. Arguments are copied
     to fixed memory, results from it (they carry no graph of gradients). Optimisers and schedules in the step work with
     numbers of the host, so they are called each time, between two graphs. All other Python in it runs only while it is
-    recorded: what it prints, counts or decides is not seen again.
+    recorded: what it prints, counts, checks or decides is not seen again (labels that name no class make the loss NaN).
 
     Where a tensor that it reads, a gradient or a variable has been replaced, or the mode of a network changed, it is
     recorded anew. Where it cannot be recorded it runs directly, with one RuntimeWarning, and `.reason` says why:

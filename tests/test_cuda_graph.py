@@ -452,6 +452,23 @@ def test_a_failed_recording_leaves_no_gradient_where_none_was(device):
 
 
 @on_devices
+def test_a_class_that_there_is_not_makes_the_loss_of_a_replay_nan(device):
+    w = mg.ones(2, 3, device=device, requires_grad=True)
+
+    def step(labels):
+        w.grad = None
+        loss = mg.cross_entropy(w * 1.0, labels)
+        loss.backward()
+        return loss
+
+    graph = mg.cuda.graph(step)
+    losses = [graph(mg.tensor(labels, device=device)).item() for labels in ([0, 1], [1, 2], [2, -100], [0, 3], [-1, 1])]
+    assert graph.recorded
+    np.testing.assert_allclose(losses, [np.log(3)] * 3 + [np.nan] * 2, rtol=1e-6)
+    assert w.grad.cpu().numpy().shape == (2, 3)
+
+
+@on_devices
 def test_autograd_knows_what_a_replay_has_changed(device):
     count = mg.zeros(2, device=device)
     graph = mg.cuda.graph(lambda x: count.add_(x))
