@@ -32,7 +32,9 @@ extern "C" __global__ void forward(const T *x, const long long *target, const bo
         for (int c = lane; c < C; c += 32) total += exp((A)x[first + c] - largest);
         total = sum_of(total);
         for (int c = lane; c < C; c += 32) p[first + c] = (T)(exp((A)x[first + c] - largest) / total);
-        if (counted[row]) loss = (double)log(total) + ((double)largest - (double)(A)x[first + target[row]]);
+        const long long t = target[row];  // no class, perhaps: a step that is replayed has checked nothing
+        const double score = t >= 0 && t < C ? (double)(A)x[first + t] : nan("");
+        if (counted[row]) loss = (double)log(total) + ((double)largest - score);
     }
     if (lane == 0) shared[warp] = loss;
     __syncthreads();

@@ -13,7 +13,7 @@ import numpy as np
 
 from .device import array_module, device_of, on_one_device, to_device
 from .hooks import run_hooks
-from .modes import Setting, anomaly, grad_enabled
+from .modes import Setting, anomaly, grad_enabled, step_observer
 from .tensor import Tensor, as_tensor
 
 _creation_order = itertools.count()
@@ -69,6 +69,9 @@ class Function:
         if away:
             arrays = on_one_device(arrays, self.name)
         self.needs = [recording and t.requires_grad for t in inputs]
+        observer = step_observer.get()
+        if observer is not None:
+            observer.inputs(inputs)
         if anomaly.get():
             self.where = _user_line()
         with np.errstate(all="ignore"):  # infinities and NaN flow, as in PyTorch; detect_anomaly finds them

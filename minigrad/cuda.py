@@ -1,19 +1,21 @@
-"""The memory of a GPU: how much is in use, and what CuPy keeps for reuse.
+"""CUDA: a training step as a graph (cuda_graph.py), and the memory of a GPU: what is in use, what is kept for reuse.
 
 CuPy takes memory from the driver in blocks and keeps what arrays no longer need in a pool, from which the next array is
 served: asking the driver costs more than most kernels. A training step takes what the one before it gave back, so that
 after the first few hardly anything is asked for. Other programs see all of the pool as used.
 """
+from .cuda_graph import graph
 from .device import check_device
 
-__all__ = ["empty_cache", "memory_summary"]
+__all__ = ["empty_cache", "graph", "memory_summary"]
 
 
 def memory_summary():
     """A text of five lines: the GPU's memory, in MiB. Raises RuntimeError without a GPU or CuPy.
 
-    arrays: what they occupy. kept: free, in CuPy's pool, for the next arrays. others: other programs, compiled kernels
-    and the libraries' own. free: what can still be asked for. total: the sum of the four.
+    arrays: what they occupy. kept: free, in CuPy's pool, for the next arrays. others: other programs, compiled kernels,
+    recorded graphs with their arrays, and the libraries' own. free: what can still be asked for. total: the sum of
+    the four.
     """
     pool, (free, total) = _pool(), _free_and_total()
     used, kept = pool.used_bytes(), pool.free_bytes()

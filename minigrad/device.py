@@ -7,8 +7,10 @@ import numpy as np
 
 from minigrad.kernels.arrays import device_of
 
+from .modes import is_recorded, step_observer
+
 __all__ = [
-    "array_module", "check_device", "device_of", "generator", "get_rng_state", "is_device", "manual_seed",
+    "array_module", "check_device", "device_of", "from_host", "generator", "get_rng_state", "is_device", "manual_seed",
     "on_one_device", "set_rng_state", "synchronize", "to_device",
 ]
 
@@ -72,6 +74,8 @@ def to_device(array, device):
     here = device_of(array)
     if here == device:
         return array
+    if is_recorded():
+        raise RuntimeError(f"an array of shape {array.shape} goes from {here} to {device} inside of a recorded step")
     order = sorted(range(array.ndim), key=lambda i: -array.strides[i])  # cupy.asarray keeps no other layout
     back = sorted(range(array.ndim), key=order.__getitem__)
     array = array.transpose(order)
@@ -86,6 +90,20 @@ def to_device(array, device):
 
         array = on_device(np.array(array, order="C"))
     return array.transpose(back)
+
+
+def from_host(make, shape, dtype, like):
+    """An array on the device of `like` with the values of make(), an array of NumPy of this shape.
+
+    Where a step is recorded as a CUDA graph, make is called, and the values are renewed, before each replay.
+    """
+    if is_recorded():
+        from minigrad.kernels.cuda import empty
+
+        array = empty(shape, dtype, like)
+        step_observer.get().renewed.append((array, make))
+        return array
+    return to_device(np.asarray(make(), dtype), device_of(like))
 
 
 def on_one_device(arrays, op):

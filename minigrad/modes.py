@@ -1,4 +1,4 @@
-"""The modes of the engine: is it recording, looking for NaN, rounding to TF32? Each holds for one thread."""
+"""The modes of the engine: does it record, look for NaN, round to TF32, watch a step? Each holds for one thread."""
 import functools
 import inspect
 from contextvars import ContextVar
@@ -7,6 +7,7 @@ from minigrad.kernels.cuda.precision import PRECISIONS, float32_precision
 
 grad_enabled = ContextVar("grad_enabled", default=True)
 anomaly = ContextVar("anomaly", default=False)
+step_observer = ContextVar("step_observer", default=None)  # see cuda_graph.py
 
 
 class Setting:
@@ -124,3 +125,28 @@ def detect_anomaly():
     The error names the operation and the line of user code that called it. Costs time: for hunting only.
     """
     return Setting(anomaly, True)
+
+
+def each_time(function):
+    """Decorator of what computes with numbers of the host that change, as optimisers and schedules do.
+
+    A step that is replayed as a CUDA graph calls it anew each time; its result must not be needed in the step.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*args, **kwargs):
+        observer = step_observer.get()
+        return function(*args, **kwargs) if observer is None else observer.each_time(function, args, kwargs)
+
+    return wrapped
+
+
+def is_watched():
+    """Whether a step is running that is, or will be, recorded as a CUDA graph."""
+    return step_observer.get() is not None
+
+
+def is_recorded():
+    """Whether what runs is being recorded as a CUDA graph: it is not done yet, and no value is known."""
+    observer = step_observer.get()
+    return observer is not None and observer.recording

@@ -3,7 +3,7 @@
 module.py launches a kernel; grids.py says on how many threads, arguments.py how arrays and numbers become its
 parameters; device.cuh and pixel.cuh hold what kernels may use beside CUDA C; source.py puts the text together. Without
 a GPU simulator.py runs the same source, with the same launch code, on arrays of simulated.py;
-nvrtc.py compiles it for real GPUs.
+nvrtc.py compiles it for real GPUs. graphs.py records work and launches it again; recording.py does so without a GPU.
 """
 from .arguments import aligned, several, strided, window
 from .grids import over, over_channels_and_pixels

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from ..arrays import device_of
 from .arguments import arrays, packed
+from .recording import done
 from .source import accumulator, check_dtype, device_source
 
 OPTIONS = ("--std=c++17",)
@@ -34,7 +35,7 @@ def launch(file, kernel, grid, block, args, *, dtype=None, shared=0, **macros):
     device = device_of(on_device[0])
     function = _module(device, str(file), dtype, tuple(sorted(macros.items()))).get_function(kernel)
     if device == "cuda-sim":
-        function(grid, block, args, shared_mem=shared)
+        done(function, grid, block, args, shared_mem=shared)
         return
     if shared > SHARED:
         function.max_dynamic_shared_size_bytes = shared

@@ -5,6 +5,9 @@ that mixes devices fails here as it would on a GPU.
 """
 import numpy as np
 
+from . import recording
+from .recording import HOST_WRITES, done, is_recording, made, no_reading
+
 STRANGERS = "arrays on cuda-sim and on the cpu do not meet; move one to the other's device"
 
 
@@ -13,19 +16,56 @@ class SimulatedArray(np.ndarray):
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
         _check_devices(ufunc.__name__, (*inputs, *(out or ()), kwargs.get("where")))
-        if out is not None:
-            kwargs["out"] = out
-        result = getattr(ufunc, method)(*_host(inputs), **_host(kwargs))
-        return on_device(result) if out is None else out[0]
+        if out is None:
+            return on_device(made(getattr(ufunc, method), _host(inputs), _host(kwargs)))
+        done(getattr(ufunc, method), *_host(inputs), **_host({**kwargs, "out": out}))
+        return out[0]
 
     def __array_function__(self, func, types, args, kwargs):
         if np.ndarray in types:
             raise TypeError(f"{func.__name__}: {STRANGERS}")
-        return on_device(func(*_host(args), **_host(kwargs)))
+        if func in CHANGE:
+            return done(func, *_host(args), **_host(kwargs))
+        return on_device(made(func, _host(args), _host(kwargs)))
 
     def get(self):
         """A NumPy array with the same values, as CuPy's `get`."""
+        no_reading()
         return np.array(self.view(np.ndarray))
+
+
+CHANGE = {np.copyto, np.put, np.place, np.putmask}  # functions that make nothing and change an argument
+
+
+def _recorded(name, how):
+    """A method of NumPy's arrays that is recorded while work is: see recording.py."""
+    method = getattr(np.ndarray, name)
+
+    def recorded(self, *args, **kwargs):
+        if not is_recording():
+            return method(self, *args, **kwargs)
+        return on_device(how(method, _host((self, *args)), _host(kwargs)))
+
+    return recorded
+
+
+def _changing(method, args, kwargs):
+    done(method, *args, **kwargs)
+
+
+def _reading(method, args, kwargs):
+    no_reading()
+
+
+METHODS = {
+    made: "__getitem__ all any argmax argmin astype clip copy cumsum dot flatten max mean min prod ravel repeat "
+          "reshape round std sum take var __matmul__",
+    _changing: "__setitem__ fill sort",
+    _reading: "__bool__ __float__ __index__ __int__ item nonzero tobytes tolist",
+}
+for _how, _names in METHODS.items():
+    for _name in _names.split():
+        setattr(SimulatedArray, _name, _recorded(_name, _how))
 
 
 class _ArrayModule:
@@ -37,7 +77,13 @@ class _ArrayModule:
             return found
 
         def function(*args, **kwargs):
-            return on_device(found(*args, **kwargs))
+            if not is_recording():
+                return on_device(found(*args, **kwargs))
+            if any(type(a) is np.ndarray for a in args):
+                raise RuntimeError(HOST_WRITES)
+            if found in CHANGE:
+                return done(found, *_host(args), **_host(kwargs))
+            return on_device(made(found, _host(args), _host(kwargs)))
 
         return function
 
@@ -57,7 +103,7 @@ def on_device(value):
 def poison(shape, dtype):
     """Uninitialised memory: ones in every bit, which is NaN in any floating-point type."""
     array = np.empty(shape, dtype)
-    array.reshape(-1).view(np.uint8)[...] = 0xFF
+    recording.poison(array)
     return on_device(array)
 
 

@@ -1,5 +1,6 @@
 """What optimisers share: parameter groups, state, and saving both."""
 from ..device import device_of, to_device
+from ..modes import each_time
 from ..tensor import Tensor
 
 
@@ -55,6 +56,7 @@ class Optimizer:
         for p in self._parameters():
             p.grad = None
 
+    @each_time
     def step(self):
         """Change every parameter that has a gradient, in place."""
         for group in self.param_groups:

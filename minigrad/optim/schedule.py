@@ -9,6 +9,8 @@ from bisect import bisect_right
 
 from minigrad.kernels.conv.params import integer
 
+from ..modes import each_time
+
 
 class Schedule:
     """The base class: a subclass has `get_lr`, the rates of all groups after `last_epoch` steps.
@@ -21,6 +23,7 @@ class Schedule:
         self.base_lrs = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
         self._set()
 
+    @each_time
     def step(self):
         """Go to the next epoch (or batch)."""
         self.last_epoch += 1
