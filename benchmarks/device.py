@@ -81,7 +81,7 @@ def cupy_clock():
     """The clock of sides that compute with CuPy."""
     import cupy
 
-    memory = cupy.empty(2 * cupy.cuda.Device().attributes["L2CacheSize"], cupy.uint8)
+    memory = cupy.empty(2 * cupy.cuda.runtime.getDeviceProperties(0)["l2CacheSize"], cupy.uint8)
     return GpuClock(cupy.cuda.Event, cupy.cuda.get_elapsed_time, lambda: memory.fill(0))
 
 

@@ -7,6 +7,8 @@ import pytest
 import minigrad as mg
 from minigrad import gradsuite, nn
 
+pytestmark = pytest.mark.usefixtures("made_there")
+
 
 def names(container):
     return list(container._modules)

@@ -208,6 +208,13 @@ def test_pooling_and_normalisation_are_part_of_training(device):
         arrays_close(actual, wanted.detach().numpy(), 1e-4)
 
 
+@pytest.mark.parametrize("relu", [False, True])
+def test_a_convolution_that_adds_and_rectifies_without_bias(relu, device):
+    x, w, z = mg.randn(2, 2, 4, 4), mg.randn(3, 2, 3, 3), mg.randn(2, 3, 2, 2)
+    wanted = mg.conv2d(x, w, plus=z, relu=relu)
+    arrays_close(mg.conv2d(x.to(device), w.to(device), plus=z.to(device), relu=relu), wanted.numpy(), 1e-5)
+
+
 def test_a_network_is_fused_and_summarised_where_it_is(device):
     mg.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(36, 2))

@@ -12,6 +12,8 @@ from minigrad.kernels import pool
 from minigrad.kernels.pool import reference, spans, window_cpu
 from minigrad.kernels.tile import lanes
 
+pytestmark = pytest.mark.usefixtures("made_there")
+
 ROWS = rows(pool.TABLE)
 TOLERANCE = {"float64": 1e-14, "float32": 1e-6}
 
