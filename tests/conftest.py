@@ -25,10 +25,17 @@ def pytest_collection_modifyitems(items):
     items[:] = [i for i in items if not i.get_closest_marker("host_only") or i.callspec.params["device"] == "cpu"]
     skip = {"gpu": no_gpu() if any(item.get_closest_marker("gpu") for item in items) else "",
             "simulated": simulator.missing()}
+    kept, told = [], set()
     for item in items:
-        for mark, reason in skip.items():
-            if reason and item.get_closest_marker(mark):
-                item.add_marker(pytest.mark.skip(reason=reason))
+        reasons = [reason for mark, reason in skip.items() if reason and item.get_closest_marker(mark)]
+        if reasons and "made_there" in item.fixturenames:  # of a whole file, one skipped test tells enough
+            if (item.path, *reasons) in told:
+                continue
+            told.add((item.path, *reasons))
+        if reasons:
+            item.add_marker(pytest.mark.skip(reason=reasons[0]))
+        kept.append(item)
+    items[:] = kept
 
 
 @pytest.fixture(autouse=True)

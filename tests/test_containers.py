@@ -219,6 +219,7 @@ def test_identity_takes_any_arguments_and_gives_back_what_it_got():
     assert list(layer.parameters()) == []
 
 
+@pytest.mark.host_only
 def test_display():
     torch = pytest.importorskip("torch")
     ours, theirs = (
