@@ -18,12 +18,14 @@ import sys
 import time
 from pathlib import Path
 
+import device as devices
+
 HERE = Path(__file__).parent
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "MINIGRAD_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS", "NUM_CPU_THREADS",
 )
-PEERS = ("torch", "jax", "tinygrad")
+PEERS = devices.CPU.peers
 BUSY = 0.1  # of all cores, by other programs: above it there is a warning
 LAYOUTS = ("contiguous", "channels_last")  # of PyTorch; the better one is the opponent
 
@@ -35,19 +37,19 @@ class SideError(RuntimeError):
 class Side:
     """A framework in a process of its own. name: "minigrad", "torch" ...: that of a module side_NAME.py.
 
-    environment: variables for that process. `description` is what the side says of itself. A context manager.
+    device: a Device. `description` is what the side says of itself. A context manager.
     """
 
-    def __init__(self, name, threads, environment=None):
+    def __init__(self, name, threads, device=devices.CPU):
         self.name = name
         variables = dict.fromkeys(THREAD_VARIABLES, str(threads))
-        strict = {"DNNL_DEFAULT_FPMATH_MODE": "STRICT", "NVIDIA_TF32_OVERRIDE": "0"}
+        strict = {"DNNL_DEFAULT_FPMATH_MODE": "STRICT", **device.environment()}
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "worker.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            env={**os.environ, **variables, **strict, **(environment or {})},
+            env={**os.environ, **variables, **strict},
         )
         try:
-            self.description = self.ask("start", name, threads)
+            self.description = self.ask("start", name, threads, device)
         except BaseException:
             self.close()
             raise
@@ -78,10 +80,10 @@ class Side:
 
 
 @contextlib.contextmanager
-def sides(names, threads):
+def sides(names, options):
     """{name: Side} of all of these, started one after the other and ended together."""
     with contextlib.ExitStack() as stack:
-        yield {name: stack.enter_context(Side(name, threads)) for name in names}
+        yield {name: stack.enter_context(Side(name, options.threads, options.device)) for name in names}
 
 
 def alternate(entrants, rounds, seconds, settle):
@@ -103,12 +105,12 @@ def alternate(entrants, rounds, seconds, settle):
     return times
 
 
-def peak(name, threads, runs, function, *arguments):
+def peak(name, options, runs, function, *arguments):
     """{"peak", "growth"} in MiB of a fresh process that makes this work and runs all of it so many times.
 
     growth: what the work added to the memory of the process after it had imported the framework.
     """
-    with Side(name, threads) as side:
+    with Side(name, options.threads, options.device) as side:
         labels = side.ask("offer", function, *arguments)
         for _ in range(runs):
             side.ask("turn", labels, 0)
@@ -139,8 +141,8 @@ def best(candidates):
 # --- the command line
 
 
-def parser(description, peers=PEERS, rounds=7, seconds=0.05):
-    """The options that all benchmarks share."""
+def parser(description, peers=PEERS, rounds=7, seconds=0.05, gpu=False):
+    """The options that all benchmarks share; gpu: those of one that runs on every device, too."""
     p = argparse.ArgumentParser(description=description)
     p.add_argument("--threads", type=int, default=2, help="threads of each framework (default 2)")
     p.add_argument("--rounds", type=int, default=rounds, help=f"rounds to take the median of (default {rounds})")
@@ -148,7 +150,10 @@ def parser(description, peers=PEERS, rounds=7, seconds=0.05):
     p.add_argument("--settle", type=float, default=0.2, help="pause before a turn, seconds (default 0.2)")
     p.add_argument("--peers", type=split, default=[], metavar="NAMES", help=f"compare with: {','.join(peers)}")
     p.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="folder for JSON and pictures")
-    p.set_defaults(known_peers=peers)
+    p.set_defaults(known_peers=peers, device="cpu", precision="strict")
+    if gpu:
+        p.add_argument("--device", choices=devices.DEVICES, help="where it runs (default cpu)")
+        p.add_argument("--precision", choices=devices.PRECISIONS, help="of float32 products on cuda (default strict)")
     return p
 
 
@@ -166,8 +171,12 @@ def split(text):
 
 
 def arguments(p, argv):
-    """Parse, and end with a clear message where a peer is unknown or not installed, or a number makes no sense."""
+    """Parse, and end with a clear message where a peer or the device is missing, or a number makes no sense.
+
+    options.device is a Device.
+    """
     options = p.parse_args(argv)
+    options.device = devices.DEVICES[options.device]._replace(precision=options.precision)
     if min(options.threads, options.rounds) < 1:
         p.error("--threads and --rounds must be at least 1")
     for name in options.peers:
@@ -175,6 +184,10 @@ def arguments(p, argv):
             p.error(f"--peers: unknown {name!r}; there is {', '.join(options.known_peers)}")
         if importlib.util.find_spec(name) is None:
             p.error(f"--peers: {name} is not installed for {sys.executable}; install it there, or leave it out")
+        if options.device != devices.CPU and name not in options.device.peers:
+            p.error(f"--peers: on {options.device.name} there is nothing to compare with called {name}")
+    if options.device.missing():
+        p.error(options.device.missing())
     return options
 
 
@@ -223,10 +236,10 @@ def milliseconds(times):
 def write(options, name, results, descriptions, **more):
     """Write NAME.json into options.out: the results, and what is needed to judge them. Returns the path's stem."""
     options.out.mkdir(parents=True, exist_ok=True)
-    told = {key: v for key, v in vars(options).items() if key not in ("known_peers", "out")}
+    told = {key: v for key, v in vars(options).items() if key not in ("known_peers", "out", "device", "precision")}
     document = {
         "benchmark": name, "date": time.strftime("%Y-%m-%d"), "dtype": "float32", "options": told,
-        "machine": machine(), "frameworks": descriptions, **more, "results": results,
+        "machine": machine(), **options.device.told(), "frameworks": descriptions, **more, "results": results,
     }
     path = options.out / f"{name}.json"
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -2,11 +2,13 @@
 
     python benchmarks/conv.py --peers torch
     python benchmarks/conv.py --shapes vgg16,resnet18 --algorithms auto,winograd --passes forward
+    python benchmarks/conv.py --device cuda --precision tf32 --peers torch
 
 Effective GFLOP/s are 2 multiplications of the direct method / time, whatever an algorithm really multiplies. "of
-SGEMM" is that rate / the rate of NumPy's float32 matrix product in the same rounds. The error is the largest difference
-from float64, relative to the largest element. A peer is represented by its better variant (PyTorch: memory layout),
-separately for each pass and for their sum. Ratios are minigrad's time / the peer's: below 1 minigrad is faster.
+SGEMM" is that rate / the rate of NumPy's float32 matrix product in the same rounds; on a GPU it is cuBLAS's, in the
+same precision. The error is the largest difference from float64, relative to the largest element. A peer is represented
+by its better variant (PyTorch: memory layout), separately for each pass and for their sum. Ratios are minigrad's time /
+the peer's: below 1 minigrad is faster.
 """
 import sys
 
@@ -17,36 +19,39 @@ import shapes
 
 SLOW = ("reference", "im2col_whole")  # only when asked for
 VARIANTS = {"torch": common.LAYOUTS, "jax": ("nhwc", "nchw"), "tinygrad": ("nchw",)}
+PRODUCTS = {"numpy": "NumPy SGEMM", "cupy": "cuBLAS"}
 BAR_SETS = ("vgg16", "resnet18")
 
 
 def main(argv=None):
     """Measure, print tables, write conv.json and its pictures."""
-    p = common.parser(__doc__.split("\n")[0])
+    p = common.parser(__doc__.split("\n")[0], gpu=True)
     p.add_argument("--shapes", type=common.split, metavar="SETS", help=f"of {', '.join(shapes.SETS)} (all but tiny)")
     p.add_argument("--algorithms", type=common.split, metavar="NAMES", help="auto and rows of the table (default: all)")
     p.add_argument("--passes", type=common.split, metavar="NAMES", help=f"of {', '.join(problems.PASSES)} (all)")
     p.add_argument("--batch", type=int, help="images; default: that of each set")
-    p.add_argument("--sgemm", type=int, default=2048, help="size of the matrix product to compare with (2048)")
+    p.add_argument("--sgemm", type=int, help="size of the matrix product to compare with (2048, on cuda 8192)")
     p.add_argument("--no-errors", action="store_true", help="do not compare with float64")
     p.add_argument("--memory", action="store_true", help="peak memory too, each of a fresh process")
     options = common.arguments(p, argv)
+    place, options.sgemm = options.device, options.sgemm or options.device.product
     wanted = options.shapes or [name for name in shapes.SETS if name != "tiny"]
     sets = common.choose(p, wanted, shapes.SETS, "shapes")
     passes = list(common.choose(p, options.passes, dict.fromkeys(problems.PASSES), "passes"))
-    with common.sides(["numpy", "minigrad", *options.peers], options.threads) as sides:
+    with common.sides([place.roofs, "minigrad", *options.peers], options) as sides:
         known = dict.fromkeys(sides["minigrad"].ask("ask", "algorithms"))
         algorithms = list(common.choose(p, options.algorithms, known, "algorithms"))
         if not options.algorithms:
             algorithms = [name for name in algorithms if name not in SLOW]
-        sides["numpy"].ask("offer", "machine", options.sgemm)
+        sides[place.roofs].ask("offer", "machine", options.sgemm)
         load, rows = [common.warn_if_busy("at the start")], []
         for name, (batch, layers) in sets.items():
             print(f"\n{name}")
-            measured = [measure(sides, options, algorithms, passes, n, options.batch or batch) for n in layers]
+            size = options.batch or place.batch or batch
+            measured = [measure(sides, options, algorithms, passes, layer, size) for layer in layers]
             rows += [{"set": name, **row} for row in measured]
             report(measured, options.peers, passes)
-        copied = sides["numpy"].ask("ask", "copied")
+        copied = sides[place.roofs].ask("ask", "copied")
         descriptions = {name: side.description for name, side in sides.items()}
     load.append(common.warn_if_busy("at the end"))
     summary = summarise(rows, options.peers, passes)
@@ -56,7 +61,7 @@ def main(argv=None):
         "copy": copied / common.spread([row["copy"] for row in rows])["median"] / 1e9,
     }
     stem = common.write(options, "conv", rows, descriptions, load=load, summary=summary, roofs=roofs)
-    pictures.conv(rows, options.peers, passes, roofs, stem)
+    pictures.conv(rows, options.peers, passes, roofs, stem, PRODUCTS[place.roofs])
 
 
 def measure(sides, options, algorithms, passes, layer, batch):
@@ -64,9 +69,10 @@ def measure(sides, options, algorithms, passes, layer, batch):
     spec = shapes.spec(layer, batch)
     if sys.stderr.isatty():
         print(f"  {shapes.name(layer, batch)} ...", end="\r", file=sys.stderr, flush=True)
-    entrants, errors, memory = [("numpy", sides["numpy"], ["sgemm", "copy"])], {}, {}
+    machine = options.device.roofs
+    entrants, errors, memory = [(machine, sides[machine], ["sgemm", "copy"])], {}, {}
     for name, side in sides.items():
-        if name == "numpy":
+        if name == machine:
             continue
         variants = algorithms if name == "minigrad" else VARIANTS[name]
         labels = side.ask("offer", "conv", spec, variants, passes)
@@ -75,15 +81,15 @@ def measure(sides, options, algorithms, passes, layer, batch):
         for variant in dict.fromkeys(label[0] for label in labels):
             entrants.append((name, side, [label for label in labels if label[0] == variant]))
             if options.memory:
-                memory[f"{name} {variant}"] = common.peak(name, options.threads, 2, "conv", spec, [variant], passes)
+                memory[f"{name} {variant}"] = common.peak(name, options, 2, "conv", spec, [variant], passes)
     times = common.alternate(entrants, options.rounds, options.seconds, options.settle)
     for name, side in sides.items():
-        if name != "numpy":
+        if name != machine:
             side.ask("close")
     flops, auto = 2 * problems.macs(spec), sides["minigrad"].ask("ask", "chosen", spec)
     results = []
     for (name, label), values in times.items():
-        if name != "numpy":
+        if name != machine:
             seconds = common.spread(values)
             error = errors.get((name, *label))
             results.append({
@@ -93,8 +99,8 @@ def measure(sides, options, algorithms, passes, layer, batch):
     return {
         "layer": shapes.name(layer, batch), "kind": shapes.kind(layer), "count": layer.count, "spec": spec,
         "flops": flops, "bytes": problems.traffic(spec), "auto": auto, "memory": memory,
-        "sgemm": 2 * options.sgemm**3 / common.spread(times["numpy", "sgemm"])["median"] / 1e9,
-        "copy": common.spread(times["numpy", "copy"])["median"], "results": results,
+        "sgemm": 2 * options.sgemm**3 / common.spread(times[machine, "sgemm"])["median"] / 1e9,
+        "copy": common.spread(times[machine, "copy"])["median"], "results": results,
     }
 
 

@@ -1,6 +1,7 @@
 """Inference: forward passes in evaluation mode, of one image and of eight.
 
     python benchmarks/inference.py --peers torch
+    python benchmarks/inference.py --peers torch --device cuda --batches 1,32
 
 minigrad runs the network as it is and after `nn.fuse`; PyTorch in both memory layouts, as it is and with its batch norm
 folded into the convolutions. The fastest of each is what the ratios compare: minigrad's / PyTorch's, below 1 is better.
@@ -17,7 +18,7 @@ RUNS = 3  # before memory is read
 
 def main(argv=None):
     """Measure, print the table, write inference.json and its picture."""
-    p = common.parser(__doc__.split("\n")[0], peers=("torch",), seconds=0.3)
+    p = common.parser(__doc__.split("\n")[0], peers=("torch",), seconds=0.3, gpu=True)
     p.add_argument("--nets", type=common.split, metavar="NAMES", help=f"of {', '.join(NETS)} (all but tiny)")
     p.add_argument("--batches", type=common.split, default=["1", "8"], metavar="SIZES", help="images at once (1,8)")
     options = common.arguments(p, argv)

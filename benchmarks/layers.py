@@ -1,6 +1,7 @@
 """Everything around the convolutions: batch norm, ReLU, pooling, linear, cross-entropy, and the optimisers' steps.
 
     python benchmarks/layers.py --peers torch
+    python benchmarks/layers.py --peers torch --device cuda
 
 Timed through each framework's layers and its autograd: the forward pass (recorded), and forward with backward. The
 sizes are those of ResNets, VGG-16 and GoogLeNet and of small networks. PyTorch runs in both memory layouts, its
@@ -55,14 +56,14 @@ CASES = {
 
 def main(argv=None):
     """Measure, print the table, write layers.json and its picture."""
-    p = common.parser(__doc__.split("\n")[0], peers=("torch",))
+    p = common.parser(__doc__.split("\n")[0], peers=("torch",), gpu=True)
     p.add_argument("--layers", type=common.split, metavar="WORDS", help="only those whose names start so")
     options = common.arguments(p, argv)
     cases = {name: row for name, row in CASES.items() if chosen(name, options.layers)}
     if not cases:
         p.error(f"--layers: nothing starts with {' or '.join(options.layers)}; there is {', '.join(CASES)}")
     load, results, lines = [common.warn_if_busy("at the start")], [], []
-    with common.sides(["minigrad", *options.peers], options.threads) as sides:
+    with common.sides(["minigrad", *options.peers], options) as sides:
         for name, row in cases.items():
             found = measure(sides, options, row)
             results += [{"name": f"{name}, {part}", **values} for part, values in found.items()]

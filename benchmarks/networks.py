@@ -14,17 +14,18 @@ TOLERANCE = 1e-4
 
 
 @contextlib.contextmanager
-def twin(net, peers, threads):
+def twin(net, peers, options):
     """{peer: (tree, file of weights)} of a checked twin for each peer. Raises RuntimeError where they do not agree."""
     if not peers:
         yield {}
         return
+    strict = options.device._replace(precision="strict")
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "weights.npz")
-        with common.Side("minigrad", threads) as side:
+        with common.Side("minigrad", options.threads, strict) as side:
             ours = side.ask("ask", "export", net, path)
         for peer in peers:
-            with common.Side(peer, threads) as side:
+            with common.Side(peer, options.threads, strict) as side:
                 compare(net["model"], peer, ours, side.ask("ask", "check", net, ours["tree"], path))
         yield dict.fromkeys(peers, (ours["tree"], path))
 
@@ -42,12 +43,12 @@ def measure(options, function, net, variants, runs):
     """Time and weigh a network: {side: {variant: {"seconds": spread, "memory": {"peak", "growth"}}}}, and descriptions.
 
     function: "train" or "inference" of the sides. variants: {side: names}, minigrad's first. Memory is that of a fresh
-    process for each variant, after so many runs.
+    process for each variant, after so many runs; it is not measured on a GPU, where "memory" is None.
     """
     peers = [name for name in variants if name != "minigrad"]
-    with twin(net, peers, options.threads) as made:
+    with twin(net, peers, options) as made:
         given = {name: (net, *made.get(name, (None, None))) for name in variants}
-        with common.sides(variants, options.threads) as sides:
+        with common.sides(variants, options) as sides:
             entrants = []
             for name, side in sides.items():
                 labels = side.ask("offer", function, *given[name], variants[name])
@@ -56,15 +57,18 @@ def measure(options, function, net, variants, runs):
             descriptions = {name: side.description for name, side in sides.items()}
         found = {name: {} for name in variants}
         for (name, label), values in times.items():
-            used = common.peak(name, options.threads, runs, function, *given[name], [label])
+            used = None
+            if options.device.name != "cuda":
+                used = common.peak(name, options, runs, function, *given[name], [label])
             found[name][label] = {"seconds": common.spread(values), "memory": used}
     return found, descriptions
 
 
 def winner(variants, peer=None):
-    """(name, seconds, memory) of the fastest variant: medians, and peak MiB."""
+    """(name, seconds, memory) of the fastest variant: medians, and peak MiB or None."""
     name = min(variants, key=lambda v: variants[v]["seconds"]["median"])
-    return name, variants[name]["seconds"]["median"], variants[name]["memory"]["peak"]
+    memory = variants[name]["memory"]
+    return name, variants[name]["seconds"]["median"], memory and memory["peak"]
 
 
 def rows(name, found):
@@ -77,10 +81,14 @@ def rows(name, found):
             first = side != "minigrad" and variant == best
             lines.append([
                 name, side if variant == side else f"{side} {variant}", common.milliseconds(values["seconds"]),
-                ours[1] / seconds if first else None, f"{values['memory']['peak']:.0f} MiB",
-                f"{values['memory']['growth']:.0f} MiB", ours[2] / memory if first else None,
+                ours[1] / seconds if first else None, *_mebibytes(values["memory"]),
+                ours[2] / memory if first and memory else None,
             ])
     return lines
+
+
+def _mebibytes(memory):
+    return [memory and f"{memory[key]:.0f} MiB" for key in ("peak", "growth")]
 
 
 HEADER = ["network", "by", "ms (quartiles)", "time ratio", "peak memory", "growth", "memory ratio"]
@@ -93,5 +101,5 @@ def result(name, found):
         if side != "minigrad":
             ours, theirs = winner(found["minigrad"]), winner(found[side])
             row |= {"peer": side, "opponent": theirs[0]}
-            row |= {"ratio": ours[1] / theirs[1], "memory_ratio": ours[2] / theirs[2]}
+            row |= {"ratio": ours[1] / theirs[1], "memory_ratio": theirs[2] and ours[2] / theirs[2]}
     return row

@@ -23,8 +23,8 @@ def save(figure, path):
     print(f"wrote {path}")
 
 
-def conv(rows, peers, passes, roofs, stem):
-    """stem_bars.png: rates of each layer, a panel for each set; stem_roofline.png: rates over arithmetic intensity."""
+def conv(rows, peers, passes, roofs, stem, product="NumPy SGEMM"):
+    """stem_bars.png: rates of each layer, a panel for each set; stem_roofline.png: rates over intensity."""
     plt = plots()
     if plt is None:
         return
@@ -34,7 +34,7 @@ def conv(rows, peers, passes, roofs, stem):
     for axis, name in zip(axes[:, 0], sets, strict=True):
         index = [i for i, row in enumerate(rows) if row["set"] == name]
         _bars(axis, {s: [rates[s][i] for i in index] for s in rates}, [rows[i]["layer"] for i in index])
-        axis.axhline(roofs["sgemm"], color="black", lw=0.8, ls=":", label="NumPy SGEMM")
+        axis.axhline(roofs["sgemm"], color="black", lw=0.8, ls=":", label=product)
         axis.set_title(name, loc="left", fontsize=10)
         axis.set_ylabel("effective GFLOP/s")
     axes[0, 0].legend(fontsize=8, ncols=5, loc="upper right", bbox_to_anchor=(1, 1.18), frameon=False)
@@ -42,7 +42,7 @@ def conv(rows, peers, passes, roofs, stem):
     save(figure, f"{stem}_bars.png")
     plt.close(figure)
     figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    _roofline(axis, rows, rates, roofs)
+    _roofline(axis, rows, rates, roofs, product)
     save(figure, f"{stem}_roofline.png")
     plt.close(figure)
 
@@ -69,14 +69,14 @@ def _bars(axis, groups, labels):
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _roofline(axis, rows, rates, roofs):
+def _roofline(axis, rows, rates, roofs, product):
     """Williams, Waterman & Patterson 2009: no more than the bandwidth times the intensity, nor than the peak."""
     intensity = [row["flops"] / row["bytes"] for row in rows]
     ridge = roofs["sgemm"] / roofs["copy"]
     low, high = min(*intensity, ridge) / 2, max(*intensity, ridge) * 2
     roof = [min(i * roofs["copy"], roofs["sgemm"]) for i in (low, ridge, high)]
     axis.plot([low, ridge, high], roof, color="black", lw=1)
-    axis.text(high, roofs["sgemm"], f"NumPy SGEMM {roofs['sgemm']:.0f}", ha="right", va="bottom", fontsize=8)
+    axis.text(high, roofs["sgemm"], f"{product} {roofs['sgemm']:.0f}", ha="right", va="bottom", fontsize=8)
     axis.text(low, low * roofs["copy"], f"    copy {roofs['copy']:.0f} GB/s", fontsize=8, va="top")
     for name, values in rates.items():
         points = [(i, v) for i, v in zip(intensity, values, strict=True) if v]

@@ -42,14 +42,14 @@ def channels_last(array):
     return made.transpose(0, 3, 1, 2)
 
 
-def exact(spec, flip=False):
-    """{pass: result in float64}. flip: true convolution, the kernel rotated by 180 degrees."""
-    x, w, gy = (array.astype(np.float64) for array in data(spec))
+def exact(spec, flip=False, module=np):
+    """{pass: result in float64}. flip: true convolution, the kernel rotated by 180 degrees. module: numpy, or cupy."""
+    x, w, gy = (module.asarray(array).astype(np.float64) for array in data(spec))
     pad, stride, groups = spec["padding"], spec["stride"], spec["groups"]
-    x = np.pad(x.transpose(0, 2, 3, 1), ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    x = module.pad(x.transpose(0, 2, 3, 1), ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     gy = gy.transpose(0, 2, 3, 1)
     w = w[:, :, ::-1, ::-1] if flip else w
-    y, gx, gw = np.zeros(gy.shape), np.zeros(x.shape), np.zeros(w.shape)
+    y, gx, gw = (module.zeros(shape) for shape in (gy.shape, x.shape, w.shape))
     (oc, c, kh, kw), (oh, ow) = w.shape, gy.shape[1:3]
     for g in range(groups):
         ins, outs = slice(g * c, (g + 1) * c), slice(g * oc // groups, (g + 1) * oc // groups)
@@ -60,10 +60,11 @@ def exact(spec, flip=False):
                 tap, seen = w[outs, :, i, j], x[:, rows, columns, ins]
                 y[..., outs] += seen @ tap.T
                 gx[:, rows, columns, ins] += gy[..., outs] @ tap
-                gw[outs, :, i, j] = np.tensordot(gy[..., outs], seen, ((0, 1, 2), (0, 1, 2)))
+                gw[outs, :, i, j] = module.tensordot(gy[..., outs], seen, ((0, 1, 2), (0, 1, 2)))
     gx = gx[:, pad : gx.shape[1] - pad, pad : gx.shape[2] - pad]
     gw = gw[:, :, ::-1, ::-1] if flip else gw
-    return {"forward": y.transpose(0, 3, 1, 2), "grad_input": gx.transpose(0, 3, 1, 2), "grad_weight": gw}
+    results = {"forward": y.transpose(0, 3, 1, 2), "grad_input": gx.transpose(0, 3, 1, 2), "grad_weight": gw}
+    return results if module is np else {which: array.get() for which, array in results.items()}
 
 
 def relative_error(value, expected):

@@ -1,44 +1,61 @@
 """minigrad's side."""
+import device
 import numpy as np
 import problems
 
 import minigrad as mg
 from minigrad import models, nn, optim
+from minigrad.device import to_device
 from minigrad.kernels import conv as conv_table
 from minigrad.nn import functional as F
 
+place, clock = device.CPU, None  # a Device, and the clock of a GPU
 
-def start(threads):
-    """Use so many threads; returns versions."""
+
+def start(threads, where=device.CPU):
+    """Use so many threads, and a Device; returns versions."""
+    global place, clock
+    place = where
     if hasattr(mg, "set_num_threads"):
         mg.set_num_threads(threads)
-    return {"version": mg.__version__, "numpy": np.__version__}
+    told = {"version": mg.__version__, "numpy": np.__version__}
+    if place.name != "cuda":
+        return told
+    if hasattr(mg, "set_float32_precision"):
+        mg.set_float32_precision(place.precision)
+    clock = device.cupy_clock()
+    return {**told, **device.describe_gpu()}
 
 
 def to_numpy(value):
-    """An array or Tensor as an array."""
-    return value if isinstance(value, np.ndarray) else value.numpy()
+    """An array or Tensor, on any device, as an array."""
+    return value.cpu().numpy() if isinstance(value, mg.Tensor) else to_device(value, "cpu")
+
+
+def there(array):
+    """The array on the device, its layout kept."""
+    return to_device(array, place.name)
 
 
 # --- convolutions: the kernels of the table, called as the operation calls them
 
 
-def _rows(spec, algorithms, which):
+def _rows(spec, names, which):
     """{algorithm: (module, ConvParams)} of those that support this convolution; which: the pass."""
     p = conv_table.conv_params(spec["x"], spec["w"], spec["stride"], spec["padding"], 1, spec["groups"])
     rows = {}
-    for name in algorithms:
+    for name in names:
         try:
-            rows[name] = conv_table.lookup(name, "cpu", spec["x"], spec["w"], p, which), p
+            rows[name] = conv_table.lookup(name, place.name, spec["x"], spec["w"], p, which), p
         except ValueError:
-            if name != "auto" and (name, "cpu") not in conv_table.TABLE:
+            if name not in algorithms():
                 raise
     return rows
 
 
 def algorithms():
-    """The rows of the table that run on the CPU, and "auto"."""
-    return ["auto", *conv_table.algorithms("cpu")]
+    """The rows of the table that run on the device, and "auto"."""
+    return ["auto", *conv_table.algorithms(place.name)]
 
 
 def chosen(spec):
@@ -47,13 +64,13 @@ def chosen(spec):
     return " ".join(dict.fromkeys(row.__name__.rpartition(".")[2] for row in rows))
 
 
-def conv(spec, algorithms, passes):
+def conv(spec, names, passes):
     """{(algorithm, pass): work}. x and gy are channels-last, as inside a network; w is contiguous, as in a layer."""
     x, w, gy = problems.data(spec)
-    x, gy = problems.channels_last(x), problems.channels_last(gy)
+    x, gy, w = there(problems.channels_last(x)), there(problems.channels_last(gy)), there(w)
     work = {}
     for which in passes:
-        for name, (row, p) in _rows(spec, algorithms, which).items():
+        for name, (row, p) in _rows(spec, names, which).items():
             calls = {
                 "forward": lambda row=row, p=p: row.forward(x, w, p),
                 "grad_input": lambda row=row, p=p: row.grad_input(gy, w, p, x.shape),
@@ -67,26 +84,27 @@ def conv(spec, algorithms, passes):
 
 
 def network(name, options):
-    """The network, with the weights of seed 0."""
+    """The network, with the weights of seed 0, on the device."""
     mg.manual_seed(0)
-    return models.create(name, **options)
+    return models.create(name, **options).to(place.name)
 
 
 def _batch(net):
     """Images and labels of a row of networks.NETS or like it."""
     rng = np.random.default_rng(0)
     images = rng.standard_normal((net["batch"], *net["image"]), dtype=np.float32)
-    return mg.tensor(images), mg.tensor(rng.integers(0, 10, net["batch"]))
+    labels = rng.integers(0, 10, net["batch"])
+    return mg.tensor(images, device=place.name), mg.tensor(labels, device=place.name)
 
 
 def export(net, path):
     """Write the weights to path (.npz); {"tree", "parameters", "scores"}: what a twin is made of and compared with."""
     module = network(net["model"], net["options"]).eval()
-    np.savez(path, **{name: value.numpy() for name, value in module.state_dict().items()})
+    np.savez(path, **{name: to_numpy(value) for name, value in module.state_dict().items()})
     count = sum(p.numel() for p in module.parameters())
     with mg.no_grad():
         scores = module(_batch({**net, "batch": 2})[0])
-    return {"tree": tree(module), "parameters": count, "scores": scores.numpy()}
+    return {"tree": tree(module), "parameters": count, "scores": to_numpy(scores)}
 
 
 ATTRIBUTES = {
@@ -112,7 +130,7 @@ def tree(module):
 
 
 def train(net, tree=None, weights=None, variants=()):
-    """{"minigrad": one training step}: forward, cross-entropy, backward, SGD with momentum."""
+    """{"minigrad": one training step}: forward, cross-entropy, backward, SGD with momentum; on a GPU "graph", too."""
     module = network(net["model"], net["options"]).train()
     images, labels = _batch(net)
     optimizer = optim.SGD(module.parameters(), lr=net["lr"], momentum=0.9)
@@ -122,10 +140,12 @@ def train(net, tree=None, weights=None, variants=()):
         loss = F.cross_entropy(module(images), labels)
         loss.backward()
         optimizer.step()
-        if not np.isfinite(loss.item()):
+        if place.name != "cuda" and not np.isfinite(loss.item()):  # which the clock of a GPU looks at afterwards
             raise FloatingPointError(f"{net['model']}: the loss is {loss.item()}")
+        return loss
 
-    return {"minigrad": step}
+    graph = getattr(mg.cuda, "graph", None) if place.name == "cuda" else None
+    return {"minigrad": step, **({"graph": graph(step)} if graph else {})}
 
 
 def inference(net, tree=None, weights=None, variants=()):
@@ -153,22 +173,22 @@ def layer(case, variants=()):
     rng = np.random.default_rng(0)
     mg.manual_seed(0)
     if case["kind"] in ("SGD", "Adam"):
-        parameters = [nn.Parameter(rng.standard_normal(s, dtype=np.float32)) for s in case["shapes"]]
+        parameters = [nn.Parameter(there(rng.standard_normal(s, dtype=np.float32))) for s in case["shapes"]]
         for p in parameters:
-            p.grad = mg.tensor(rng.standard_normal(p.shape, dtype=np.float32))
+            p.grad = mg.Tensor(there(rng.standard_normal(p.shape, dtype=np.float32)))
         return {("minigrad", "step"): getattr(optim, case["kind"])(parameters, **case["options"]).step}
     x = rng.standard_normal(case["x"], dtype=np.float32)
-    x = mg.from_numpy(problems.channels_last(x) if x.ndim == 4 else x)
+    x = mg.Tensor(there(problems.channels_last(x) if x.ndim == 4 else x))
     x.requires_grad = True
     if case["kind"] == "cross_entropy":
-        target = mg.tensor(rng.integers(0, case["x"][1], case["x"][0]))
+        target = mg.Tensor(there(rng.integers(0, case["x"][1], case["x"][0])))
         module, parameters = lambda t: F.cross_entropy(t, target), []
     else:
-        module = getattr(nn, case["kind"])(**case["options"])
+        module = getattr(nn, case["kind"])(**case["options"]).to(place.name)
         parameters = list(module.parameters())
     shape = module(x).shape
     gy = rng.standard_normal(shape, dtype=np.float32) if shape else np.float32(1)
-    gy = mg.from_numpy(problems.channels_last(gy)) if len(shape) == 4 else mg.tensor(gy)
+    gy = mg.Tensor(there(problems.channels_last(gy) if len(shape) == 4 else np.asarray(gy)))
 
     def both():
         x.grad = None

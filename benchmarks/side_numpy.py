@@ -6,7 +6,7 @@ import numpy as np
 COPY = 2**24  # floats a thread copies
 
 
-def start(threads):
+def start(threads, place=None):
     """Remember the number of threads (BLAS has it from the environment)."""
     global pool, count
     pool, count = ThreadPoolExecutor(threads), threads

@@ -2,11 +2,13 @@
 
     python benchmarks/train_step.py --peers torch
     python benchmarks/train_step.py --peers torch --nets vgg16,resnet50
+    python benchmarks/train_step.py --peers torch --device cuda
 
 PyTorch runs the same network from the same weights (see networks.py) in both memory layouts; the faster one is the
 opponent. Ratios are minigrad's / PyTorch's: below 1 is better. "growth" is what the steps added to the memory of a
 process that had imported the framework (minigrad imports Numba, some 100 MiB, only in the first step); the memory ratio
-is of whole processes.
+is of whole processes. On a GPU some networks take larger batches, both frameworks run as CUDA graphs, too, and memory
+is not measured.
 """
 import common
 import networks
@@ -24,6 +26,7 @@ NETS = {  # name: model, options of models.create, batch, image
     "convnet": ("convnet", {}, 128, (1, 28, 28)),
     "tiny": ("convnet", {}, 4, (1, 28, 28)),  # to try the script
 }
+GPU_BATCHES = {"resnet18_cifar": 256, "allcnn_c": 256, "vgg16": 32, "resnet50": 32}  # otherwise those of NETS
 RATE = 1e-4  # small, so that the loss stays finite on random images
 STEPS = 3  # before memory is read
 
@@ -36,16 +39,18 @@ def net(name, fused=False, batch=None):
 
 def main(argv=None):
     """Measure, print the table, write train_step.json and its picture."""
-    p = common.parser(__doc__.split("\n")[0], peers=("torch",), seconds=0.5)
+    p = common.parser(__doc__.split("\n")[0], peers=("torch",), seconds=0.5, gpu=True)
     p.add_argument("--nets", type=common.split, metavar="NAMES", help=f"of {', '.join(NETS)} (all but tiny)")
     p.add_argument("--batch", type=int, help="images; default: that of each network")
     p.add_argument("--fused", action="store_true", help="PyTorch's optimiser with fused=True, which is not its default")
     options = common.arguments(p, argv)
     nets = common.choose(p, options.nets or [name for name in NETS if name != "tiny"], NETS, "nets")
-    variants = {"minigrad": ("minigrad",), **dict.fromkeys(options.peers, common.LAYOUTS)}
+    on_gpu = options.device.name == "cuda"
+    theirs = (*common.LAYOUTS, *(f"{layout} graph" for layout in common.LAYOUTS)) if on_gpu else common.LAYOUTS
+    variants = {"minigrad": ("minigrad",), **dict.fromkeys(options.peers, theirs)}
     load, results, lines = [common.warn_if_busy("at the start")], [], []
     for name in nets:
-        given = net(name, options.fused, options.batch)
+        given = net(name, options.fused, options.batch or (GPU_BATCHES.get(name) if on_gpu else None))
         found, descriptions = networks.measure(options, "train", given, variants, STEPS)
         results.append(networks.result(f"{name}, batch {given['batch']}", found))
         lines += networks.rows(results[-1]["name"], found)

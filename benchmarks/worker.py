@@ -14,8 +14,10 @@ import sys
 import time
 import traceback
 
+import device
+
 LONG = 0.2  # seconds: a call that takes longer needs no untimed one before it
-side, work, known = None, {}, {}
+side, place, cold, work, known = None, device.CPU, False, {}, {}
 
 
 def status(field):
@@ -37,18 +39,20 @@ def peak_memory():
     return peak
 
 
-def start(name, threads):
-    """Import the framework; returns its description and the memory that this has taken."""
-    global side
-    side = importlib.import_module(f"side_{name}")
-    told = side.start(threads)
+def start(name, threads, where):
+    """Import the framework for a Device; returns its description and the memory that this has taken."""
+    global side, place
+    side, place = importlib.import_module(f"side_{name}"), where
+    told = side.start(threads) if where.name == "cpu" else side.start(threads, where)
     gc.freeze()  # what has been imported stays: collecting garbage need not look at it
     return {**told, "memory": peak_memory()}
 
 
 def offer(function, *arguments):
     """Make work: side.function(*arguments) is {label: function}. Forgets older work; returns the labels."""
+    global cold
     close()
+    cold = function in device.COLD
     work.update(getattr(side, function)(*arguments))
     return list(work)
 
@@ -67,31 +71,40 @@ def measure(label, seconds):
     """The median time of a call. Short calls get an untimed one first: caches and sleeping threads are no matter."""
     function = work[label]
     if known.get(label, 0.0) < LONG:
-        known[label] = clock(function)
+        (known[label],) = clock(function, 1)
     if seconds == 0:
         return known[label]
     calls = max(1, min(1000, int(seconds / max(known[label], 1e-7))))
-    times = sorted(clock(function) for _ in range(calls))
+    times = sorted(clock(function, calls))
     known[label] = times[calls // 2]
     return known[label]
 
 
-def clock(function):
-    """Seconds of one call."""
-    before = time.perf_counter()
-    function()
-    return time.perf_counter() - before
+def clock(function, calls):
+    """Seconds of each of so many calls."""
+    if place.name == "cuda":
+        return side.clock.times(function, calls, cold)
+    times = []
+    for _ in range(calls):
+        before = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - before)
+    return times
 
 
 def errors(spec):
     """{(variant, pass): relative error against float64} of the work at hand, which `conv` of the side made."""
     import problems
 
+    if place.name == "cuda":
+        import cupy as module
+    else:
+        import numpy as module
     exact, found = {}, {}
     for variant, which in work:
         flip = variant == "flipped"
         if flip not in exact:
-            exact[flip] = problems.exact(spec, flip)
+            exact[flip] = problems.exact(spec, flip, module)
         value = side.to_numpy(work[variant, which]())
         found[variant, which] = problems.relative_error(value, exact[flip][which])
     return found

@@ -8,6 +8,7 @@ that computes the gradient. Everything runs in float64, where eps = 1e-6 leaves 
 import numpy as np
 
 from .autograd import grad
+from .device import to_device
 from .tensor import Tensor
 
 
@@ -50,7 +51,8 @@ def gradient_function(func, inputs, grad_outputs=None):
     outputs = [o for o in _tuple(func(*inputs)) if o.requires_grad]
     if grad_outputs is None:
         rng = np.random.default_rng(1)
-        grad_outputs = tuple(Tensor(rng.standard_normal(o.shape), requires_grad=True) for o in outputs)
+        values = [to_device(rng.standard_normal(o.shape), o.device) for o in outputs]
+        grad_outputs = tuple(Tensor(v, requires_grad=True) for v in values)
     grad_outputs = _tuple(grad_outputs)
 
     def gradients(*args):
@@ -124,7 +126,7 @@ def _outputs(func, inputs):
 
 
 def _gradient(output, x, seed):
-    (g,) = grad(output, x, Tensor(seed), retain_graph=True, allow_unused=True)
+    (g,) = grad(output, x, Tensor(to_device(seed, output.device)), retain_graph=True, allow_unused=True)
     return np.zeros(x.shape) if g is None else g.detach().numpy()
 
 
@@ -141,7 +143,7 @@ def _central_difference(func, inputs, steps, eps):
 def _moved(x, step):
     """A leaf at x + step whose dimensions lie in memory in the order of those of x."""
     values = x._data.copy(order="K")
-    values += step
+    values += to_device(step, x.device)
     return Tensor(values, requires_grad=x.requires_grad)
 
 

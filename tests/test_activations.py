@@ -8,6 +8,8 @@ import minigrad as mg
 import minigrad.nn.functional as F
 from minigrad import nn
 
+pytestmark = pytest.mark.usefixtures("made_there")
+
 SHAPE = (2, 3, 4, 5)
 LAYERS = [
     (lambda: nn.ReLU(True), "ReLU(inplace=True)"),

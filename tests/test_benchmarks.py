@@ -1,93 +1,32 @@
 """The benchmark scripts run on tiny work, and their parts are right: the exact results, the twins in PyTorch."""
 import ast
-import gc
-import importlib.util
-import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from benchmark_scripts import BENCHMARKS, FAST, result, script, sides_in_process, torch_peer  # noqa: F401 (a fixture)
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
+import common  # isort: skip
+import inference  # isort: skip
+import layers  # isort: skip
+import problems  # isort: skip
+import run_all  # isort: skip
+import shapes  # isort: skip
+import speed_table  # isort: skip
+import startup  # isort: skip
+import train_step  # isort: skip
 
-import common  # noqa: E402
-import inference  # noqa: E402
-import layers  # noqa: E402
-import pictures  # noqa: E402
-import problems  # noqa: E402
-import run_all  # noqa: E402
-import shapes  # noqa: E402
-import speed_table  # noqa: E402
-import startup  # noqa: E402
-import train_step  # noqa: E402
-
-import minigrad  # noqa: E402
-from minigrad.kernels import conv as conv_table  # noqa: E402
-from minigrad.kernels.conv import reference  # noqa: E402
+import minigrad
+from minigrad.kernels import conv as conv_table
+from minigrad.kernels.conv import reference
 
 FILES = sorted(BENCHMARKS.glob("*.py"))
-FAST = ["--rounds", "1", "--seconds", "0", "--settle", "0", "--threads", "1"]
 SPECS = {
     "strided, padded": {"x": (2, 3, 7, 6), "w": (4, 3, 3, 2), "stride": 2, "padding": 1, "groups": 1},
     "depthwise": {"x": (2, 4, 6, 5), "w": (4, 1, 3, 3), "stride": 1, "padding": 1, "groups": 4},
     "grouped": {"x": (1, 4, 5, 5), "w": (6, 2, 2, 2), "stride": 1, "padding": 0, "groups": 2},
 }
-
-
-@pytest.fixture
-def in_process(monkeypatch):
-    """Sides that live in this process, which is faster than to start theirs; and no pictures."""
-    class InProcess(common.Side):
-        def __init__(self, name, threads, environment=None):
-            spec = importlib.util.spec_from_file_location(f"worker_{name}", BENCHMARKS / "worker.py")
-            self.worker = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(self.worker)
-            self.description = self.ask("start", name, threads)
-
-        def ask(self, request, *arguments):
-            return self.worker.REQUESTS[request](*arguments)
-
-        def close(self):
-            self.worker.close()
-            gc.unfreeze()
-
-    monkeypatch.setattr(common, "Side", InProcess)
-    monkeypatch.setattr(minigrad, "set_num_threads", lambda threads: None, raising=False)
-    monkeypatch.setattr(pictures, "plots", lambda: None)
-    if not torch_peer():
-        yield
-        return
-    import torch
-
-    threads, precision = torch.get_num_threads(), torch.backends.mkldnn.fp32_precision
-    yield
-    torch.set_num_threads(threads)
-    for switch in (torch.backends.mkldnn, torch.backends.mkldnn.conv, torch.backends.mkldnn.matmul):
-        switch.fp32_precision = precision
-
-
-def script(name):
-    """The module benchmarks/NAME.py (not imported as "conv", which could be anything)."""
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def torch_peer():
-    """["--peers", "torch"] where PyTorch is installed."""
-    return ["--peers", "torch"] if importlib.util.find_spec("torch") else []
-
-
-def result(folder, name):
-    """The JSON that a script wrote, with what all of them must tell."""
-    document = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-    assert document["machine"]["processor"] and document["machine"]["cores"] >= 1
-    assert document["frameworks"]["minigrad"]["version"]
-    return document["results"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import cli
+from minigrad import cli, nn
 
 
 def run(capsys, *arguments):
@@ -83,6 +83,40 @@ def test_training_on_mnist_files(capsys, tmp_path):
         "--out", tmp_path / "run",
     )
     assert code == 0 and "40 training images, 10 test images" in out
+
+
+class Small(nn.Module):
+    """A net with everything a convolutional one has, that a simulated GPU can train."""
+
+    def __init__(self, num_classes=10, in_channels=1):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(in_channels, 2, 3, stride=4), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+            nn.Linear(18, num_classes),
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def test_training_evaluation_and_resuming_on_every_device(capsys, tmp_path, monkeypatch, device):
+    monkeypatch.setitem(mg.models.CATALOGUE, "small", mg.models.Model(Small, (1, 28, 28), "for this test"))
+    rng = np.random.default_rng(0)
+    for part, n in (("train", 6), ("t10k", 4)):
+        write_idx(tmp_path / f"{part}-images-idx3-ubyte", rng.integers(0, 256, (n, 28, 28)))
+        write_idx(tmp_path / f"{part}-labels-idx1-ubyte", np.arange(n) % 3)
+    losses = {}
+    for place in ("cpu", device):
+        code, out, err = run(
+            capsys, "train", "--model", "small", "--dataset", "mnist", "--data-root", tmp_path, "--epochs", 2,
+            "--batch-size", 3, "--device", place, "--out", tmp_path / place,
+        )
+        assert code == 0, err
+        losses[place] = [float(row.split(",")[1]) for row in (tmp_path / place / "history.csv").read_text().split()[1:]]
+    np.testing.assert_allclose(losses[device], losses["cpu"], rtol=1e-4)
+    for command in (("eval", tmp_path / device), ("train", "--resume", tmp_path / device)):
+        code, out, err = run(capsys, *command, "--device", device, "--data-root", tmp_path)
+        assert code == 0 and "accuracy" in out, err
 
 
 def test_a_class_that_only_the_test_images_have_gets_a_score_too(capsys, tmp_path):

@@ -7,6 +7,8 @@ import pytest
 import minigrad as mg
 from minigrad import gradsuite, nn
 
+pytestmark = pytest.mark.usefixtures("made_there")
+
 
 def names(container):
     return list(container._modules)
@@ -217,6 +219,7 @@ def test_identity_takes_any_arguments_and_gives_back_what_it_got():
     assert list(layer.parameters()) == []
 
 
+@pytest.mark.host_only
 def test_display():
     torch = pytest.importorskip("torch")
     ours, theirs = (

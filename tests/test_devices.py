@@ -6,7 +6,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import device as devices
-from minigrad import nn, optim
+from minigrad import inspect, nn, optim
 from minigrad.kernels.arrays import device_of
 
 
@@ -206,6 +206,26 @@ def test_pooling_and_normalisation_are_part_of_training(device):
     for wanted, actual in zip(*results, strict=True):
         assert actual.device == device
         arrays_close(actual, wanted.detach().numpy(), 1e-4)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_a_convolution_that_adds_and_rectifies_without_bias(relu, device):
+    x, w, z = mg.randn(2, 2, 4, 4), mg.randn(3, 2, 3, 3), mg.randn(2, 3, 2, 2)
+    wanted = mg.conv2d(x, w, plus=z, relu=relu)
+    arrays_close(mg.conv2d(x.to(device), w.to(device), plus=z.to(device), relu=relu), wanted.numpy(), 1e-5)
+
+
+def test_a_network_is_fused_and_summarised_where_it_is(device):
+    mg.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(36, 2))
+    net(mg.randn(3, 2, 5, 5))
+    x = mg.randn(2, 2, 5, 5)
+    wanted = net.eval()(x)
+    net.to(device)
+    fused = nn.fuse(net, (2, 5, 5))
+    assert fused[0].fused_relu and {p.device for p in fused.parameters()} == {device}
+    arrays_close(fused(x.to(device)), wanted.detach().numpy(), 1e-5)
+    assert [row.output_shape for row in inspect.summary(net, (2, 5, 5))][-1] == (2,)
 
 
 def test_the_same_seed_gives_the_same_bits(device):

@@ -9,6 +9,8 @@ import pytest
 import minigrad as mg
 from minigrad.autograd import Function
 
+pytestmark = pytest.mark.usefixtures("made_there")
+
 
 def leaf(*values):
     return mg.tensor(list(values), dtype=mg.float64, requires_grad=True)

@@ -11,6 +11,8 @@ import pytest
 import minigrad as mg
 from minigrad import nn, optim
 
+pytestmark = pytest.mark.usefixtures("made_there")
+
 
 class Block(nn.Module):
     """Parameters, a buffer and submodules, defined in an order that is not alphabetical."""
@@ -132,6 +134,7 @@ def test_a_buffer_can_become_another_tensor_only():
         block.offset = 1.0
 
 
+@pytest.mark.host_only
 def test_forgetting_super_init_is_said():
     class Forgetful(nn.Module):
         def __init__(self):

@@ -10,13 +10,15 @@ from minigrad import gradsuite, nn
 from minigrad.nn import functional as F
 from minigrad.ops.norm import Normalize, NormalizeAffineGrad, NormalizeInputGrad, NormalizeScale
 
+pytestmark = pytest.mark.usefixtures("made_there")
+
 
 def random(*shape, seed=0, dtype="float64"):
     return np.random.default_rng(seed).normal(0.3, 1.2, shape).astype(dtype)
 
 
 def leaves(*shapes):
-    return [mg.Tensor(random(*s, seed=i), requires_grad=True) for i, s in enumerate(shapes)]
+    return [mg.tensor(random(*s, seed=i), requires_grad=True) for i, s in enumerate(shapes)]
 
 
 # --- the calculus
@@ -113,6 +115,7 @@ def test_dtypes_meet_and_integers_become_floats():
     assert mg.local_response_norm(mg.ones(1, 2, 3, dtype="int64"), 3).dtype == "float32"
 
 
+@pytest.mark.host_only
 @pytest.mark.parametrize("layer", [nn.BatchNorm1d(3), nn.LayerNorm(3), nn.GroupNorm(1, 3)], ids=str)
 def test_lists_and_arrays_are_tensors(layer):
     values = [[1.0, 2.0, 4.0], [3.0, 0.0, 1.0]]
@@ -178,6 +181,7 @@ def test_empty_batches_pass_forward_and_backward(name, training):
         assert before == {n: t.tolist() for n, t in layer.state_dict().items() if n != "num_batches_tracked"}
 
 
+@pytest.mark.host_only
 def test_batch_norm_in_evaluation_needs_no_compiled_loop():
     code = (
         "import sys, minigrad as mg; from minigrad import nn; bn = nn.BatchNorm2d(3).eval();"
@@ -187,12 +191,13 @@ def test_batch_norm_in_evaluation_needs_no_compiled_loop():
     assert done.stdout.strip() == "[(0, 3, 2, 2), (2, 3, 2, 2)] False"
 
 
+@pytest.mark.host_only
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("added", [False, True])
 def test_large_batch_norm_in_evaluation_in_one_pass(added, relu):
     rng = np.random.default_rng(0)
-    x, z, g = (mg.Tensor(rng.standard_normal((3, 5, 17, 19)), requires_grad=True) for _ in range(3))
-    mean, var, w, b = (mg.Tensor(rng.random(5) + 0.5, requires_grad=i > 1) for i in range(4))
+    x, z, g = (mg.tensor(rng.standard_normal((3, 5, 17, 19)), requires_grad=True) for _ in range(3))
+    mean, var, w, b = (mg.tensor(rng.random(5) + 0.5, requires_grad=i > 1) for i in range(4))
     y = mg.batch_norm(x, mean, var, w, b, relu=relu, plus=z if added else None)
     column = (1, 5, 1, 1)
     other = (x - mean.reshape(column)) / (var.reshape(column) + 1e-5) ** 0.5 * w.reshape(column) + b.reshape(column)

@@ -6,6 +6,8 @@ import pytest
 
 import minigrad as mg
 
+pytestmark = pytest.mark.usefixtures("made_there")
+
 RNG = np.random.default_rng(0)
 SHAPES = [(), (0,), (3,), (2, 3), (2, 0, 3), (2, 3, 4)]
 
@@ -141,7 +143,7 @@ def test_where_checks_its_condition():
         mg.where(mg.tensor([1, 0]), 1.0, 2.0)
     with pytest.raises(ValueError, match=r"where: shapes \(3,\) and \(2,\) and \(\) do not"):
         mg.where(mg.ones(3) > 0, mg.ones(2), 0.0)
-    assert mg.where(np.array([[True], [False]]), mg.ones(2), 0.0).tolist() == [[1, 1], [0, 0]]
+    assert mg.where(mg.tensor([[True], [False]]), mg.ones(2), 0.0).tolist() == [[1, 1], [0, 0]]
 
 
 def test_clip_checks_its_limits():

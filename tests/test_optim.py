@@ -9,6 +9,8 @@ import pytest
 import minigrad as mg
 from minigrad import nn, optim
 
+pytestmark = pytest.mark.usefixtures("made_there")
+
 GRADIENTS = [0.5, -1.5, 2.0, 0.25, -0.75, 1.0]
 
 

@@ -12,6 +12,8 @@ from minigrad.kernels import pool
 from minigrad.kernels.pool import reference, spans, window_cpu
 from minigrad.kernels.tile import lanes
 
+pytestmark = pytest.mark.usefixtures("made_there")
+
 ROWS = rows(pool.TABLE)
 TOLERANCE = {"float64": 1e-14, "float32": 1e-6}
 
@@ -149,6 +151,7 @@ def test_special_values_in_max_pooling(case, name, device):
         assert_same(index, wanted_index)
 
 
+@pytest.mark.host_only
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("kernel", [(2, 2), (3, 3), (3, 2, 1)])  # the last one overlaps, clipped
 def test_channels_in_vectors_in_fours_and_alone(kernel, dtype):
@@ -184,6 +187,7 @@ def test_pooling_computed_by_hand(name, device):
     np.testing.assert_array_equal(host(module.avg_forward(ones, p))[0, 0], [[1, 1], [1, 1]])
 
 
+@pytest.mark.host_only
 @pytest.mark.parametrize("seed", range(40))
 def test_spans_are_the_taps_of_the_reference_and_coverings_their_transpose(seed):
     rng = np.random.default_rng(seed)

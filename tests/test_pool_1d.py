@@ -6,6 +6,8 @@ from test_pool import apart, random
 import minigrad as mg
 from minigrad import nn
 
+pytestmark = pytest.mark.usefixtures("made_there")
+
 # L, then the options of max_pool1d
 CASES = {
     "2": (6, {"kernel_size": 2}),

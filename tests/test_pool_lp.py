@@ -10,6 +10,8 @@ from minigrad import nn
 from minigrad.kernels import pool
 from minigrad.kernels.pool import reference
 
+pytestmark = pytest.mark.usefixtures("made_there")
+
 # x shape, then kernel, stride, ceil_mode
 CASES = {
     "2x2": ((2, 3, 4, 6), 2, None),

@@ -10,6 +10,8 @@ from minigrad import nn
 from minigrad.kernels import pool
 from minigrad.kernels.pool import reference
 
+pytestmark = pytest.mark.usefixtures("made_there")
+
 # shape of x, size of the map, how many positions occur (few: indices repeat)
 CASES = {
     "many places": ((2, 3, 3, 2), (7, 5), 35),

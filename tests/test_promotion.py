@@ -5,6 +5,8 @@ import pytest
 import minigrad as mg
 from minigrad.tensor import DTYPES
 
+pytestmark = pytest.mark.usefixtures("made_there")
+
 PAIRS = [(a, b) for a in DTYPES for b in DTYPES]
 
 
@@ -25,6 +27,11 @@ def expected_dtype(a, b):
 @pytest.mark.parametrize(("a", "b"), PAIRS)
 def test_rules_1_and_2_two_tensors(a, b):
     assert meet(mg.ones(2, dtype=a), mg.ones(2, dtype=b)) == expected_dtype(a, b)
+
+
+@pytest.mark.host_only
+@pytest.mark.parametrize(("a", "b"), PAIRS)
+def test_rules_1_and_2_a_tensor_and_an_array(a, b):
     assert meet(mg.ones(2, dtype=a), np.ones(2, b)) == expected_dtype(a, b)
 
 

@@ -9,6 +9,8 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from hypothesis.extra import numpy as npst  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("made_there")
+
 
 def counted(*shape):
     """0, 1, 2 ... in a tensor of this shape."""
@@ -189,6 +191,7 @@ def as_tensors(index):
     return mg.from_numpy(index) if isinstance(index, np.ndarray) else index
 
 
+@pytest.mark.host_only
 @settings(max_examples=300, deadline=None)
 @given(index=INDICES)
 def test_indexing_is_numpys_and_its_gradient_adds_up_repeated_elements(index):

@@ -10,6 +10,8 @@ import minigrad.nn.functional as F
 from minigrad import nn
 from minigrad.ops.interpolate import Taps, _linear, _nearest
 
+pytestmark = pytest.mark.usefixtures("made_there")
+
 MODES = [("nearest", None), ("bilinear", False), ("bilinear", True)]
 
 

@@ -28,6 +28,14 @@ class SimulatedArray(np.ndarray):
             return done(func, *_host(args), **_host(kwargs))
         return on_device(made(func, _host(args), _host(kwargs)))
 
+    @property
+    def base(self):
+        """The array that holds the memory, the same for all views of it, as CuPy's `base` is."""
+        found = np.ndarray.base.__get__(self)
+        while isinstance(found, np.ndarray) and np.ndarray.base.__get__(found) is not None:
+            found = np.ndarray.base.__get__(found)
+        return found
+
     def get(self):
         """A NumPy array with the same values, as CuPy's `get`."""
         no_reading()

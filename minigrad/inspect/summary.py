@@ -44,9 +44,10 @@ def summary(module, input_shape):
         if layer._parameters or not list(layer.children()):
             handles.append(layer.register_forward_hook(record(name or type(layer).__name__)))
     modes = [(m, m.training) for m in module.modules()]
+    device = next((p.device for p in module.parameters()), "cpu")
     try:
         with no_grad():
-            module.eval()(zeros(0, *input_shape))
+            module.eval()(zeros(0, *input_shape, device=device))
     finally:
         for handle in handles:
             handle.remove()

@@ -11,7 +11,7 @@ import weakref
 
 import numpy as np
 
-from ..creation import zeros
+from ..creation import tensor, zeros
 from ..modes import no_grad
 from ..tensor import DEFAULT_FLOAT, Tensor
 from .activations import ReLU
@@ -86,8 +86,8 @@ def _fold(layer, norm):
         weight = (float64(layer.weight) * scale.reshape(scale_shape)).astype(dtype)
         bias = (float64(layer.bias, 0.0) - float64(norm.running_mean)) * scale + float64(norm.bias, 0.0)
         bias = bias.astype(dtype)
-    layer.register_parameter("weight", Parameter(weight, requires_grad=False))
-    layer.register_parameter("bias", Parameter(bias, requires_grad=False))
+    for name, array in (("weight", weight), ("bias", bias)):
+        layer.register_parameter(name, Parameter(tensor(array, device=norm.running_var.device), requires_grad=False))
 
 
 def _become_identity(module):
@@ -166,12 +166,12 @@ class _Run:
 
 def _watch(net, input_shapes):
     """{module: its _Run}, from a run on no images, or on one of zeros where a network cannot work on none."""
-    dtype = next((p.dtype for p in net.parameters()), DEFAULT_FLOAT)
+    dtype, device = next(((p.dtype, p.device) for p in net.parameters()), (DEFAULT_FLOAT, "cpu"))
     with no_grad():
         try:
-            return _watched_run(net, [zeros(0, *shape, dtype=dtype) for shape in input_shapes])
+            return _watched_run(net, [zeros(0, *shape, dtype=dtype, device=device) for shape in input_shapes])
         except Exception:  # of any kind: user code divides by N, or reshapes to (N, -1)
-            return _watched_run(net, [zeros(1, *shape, dtype=dtype) for shape in input_shapes])
+            return _watched_run(net, [zeros(1, *shape, dtype=dtype, device=device) for shape in input_shapes])
 
 
 def _watched_run(net, inputs):

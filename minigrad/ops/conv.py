@@ -198,7 +198,7 @@ def _convolution(x, weight, bias, stride, padding, dilation, groups, algorithm, 
     if bias is not None:
         inputs.append(_checked_bias(bias, weight.shape[0], x.dtype, op))
     elif plus:
-        inputs.append(as_tensor(0.0, x.dtype).expand(weight.shape[:1]))
+        inputs.append(as_tensor(0.0, x.dtype).to(x.device).expand(weight.shape[:1]))
     return f(*inputs, *(t.expand(conv.conv_output_shape(x.shape, weight.shape, p)) for t in plus))
 
 

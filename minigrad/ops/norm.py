@@ -279,9 +279,9 @@ def _normalize(x, weight, bias, p, eps, relu=False, plus=None):
     shape = next((t.shape for t in (weight, bias) if t is not None), p.affine)
     last = relu or plus is not None
     if weight is None and (bias is not None or last):
-        weight = as_tensor(1.0, x.dtype if bias is None else bias.dtype).expand(shape)
+        weight = as_tensor(1.0, x.dtype if bias is None else bias.dtype).to(x.device).expand(shape)
     if bias is None and last:
-        bias = as_tensor(0.0, weight.dtype).expand(shape)
+        bias = as_tensor(0.0, weight.dtype).to(x.device).expand(shape)
     plus = None if plus is None else as_tensor(plus).expand(x.shape)
     f = Normalize(p=p, eps=eps, relu=relu)
     return f(*same_dtype(*(t for t in (x, weight, bias, plus) if t is not None))), f
