@@ -117,6 +117,7 @@ ATTRIBUTES = {
     "LocalResponseNorm": ("size", "alpha", "beta", "k"),
     "Dropout": ("p",),
     "GoogLeNet": ("order",),
+    "FastNet": ("scale",),
 }
 
 

@@ -55,9 +55,19 @@ def _convnet(m, x):
     return m.linear_1(m.flatten(x))
 
 
+def _residual(m, x):
+    y = m.conv_2_bn(m.conv_2(m.relu_1(m.conv_1_bn(m.conv_1(x)))))
+    return m.relu(y + (m.conv_shortcut_bn(m.conv_shortcut(x)) if hasattr(m, "conv_shortcut") else x))
+
+
+def _fast(m, x):
+    return m.linear(m.layers(x)) * m.options["scale"]
+
+
 FORWARD = {
     "BasicBlock": _basic, "Bottleneck": _bottleneck, "DenseLayer": _dense_layer, "DenseBlock": _dense_block,
     "BasicConv2d": _unit, "Inception": _inception, "GoogLeNet": _googlenet, "ConvNet": _convnet,
+    "Block": _residual, "FastNet": _fast,
 }
 
 

@@ -1,4 +1,4 @@
-"""The command line: minigrad train | eval | predict | models | summary | gradcheck | tune.
+"""The command line: minigrad train | recipes | eval | predict | models | summary | gradcheck | tune.
 
 A mistake of the user (a bad option, an unknown name, a folder that cannot be written) is one line on stderr and exit
 code 2: a CommandError. The larger commands are in commands/.
@@ -26,6 +26,9 @@ def parser():
     train = add("train", help="train a network", description="Train a network on images and write a run folder.")
     add_options(train)
     train.set_defaults(run=run_train)
+
+    recipes = add("recipes", help="list the trainings whose results are known, for `minigrad train --recipe`")
+    recipes.set_defaults(run=run_recipes)
 
     add_evaluation_commands(add)
 
@@ -70,6 +73,17 @@ def main(arguments=None):
     except KeyboardInterrupt:
         print("minigrad: interrupted", file=sys.stderr)
         return 130
+
+
+def run_recipes(options):
+    """minigrad recipes"""
+    from .train import RECIPES
+
+    for name, recipe in RECIPES.items():
+        given = recipe.options
+        bar = "" if recipe.accuracy is None else f"{recipe.accuracy:.2f}%"
+        print(f"{name:<26} {given['model']:<19} {given['optimizer']:<4} {given['lr']:<7g} batch "
+              f"{given['batch_size']:<4} {given['epochs']:>3} epochs  {bar:>6}  {recipe.source}")
 
 
 def run_models(options):

@@ -13,6 +13,7 @@ from . import (
     convnet,
     densenet,
     enet,
+    fast_cifar,
     googlenet,
     inception_v3,
     inception_v4,
@@ -30,7 +31,7 @@ from .weights import head_names, load_weights
 
 FILES = (  # in the order of the lectures
     convnet, lenet, alexnet, zfnet, vgg, nin, allcnn, googlenet, inception_v3, inception_v4, residual_blocks, resnet,
-    resnet_cifar, densenet, enet,
+    resnet_cifar, densenet, enet, fast_cifar,
 )
 CATALOGUE = {name: model for file in FILES for name, model in file.MODELS.items()}
 

@@ -204,6 +204,9 @@ TWINS = {  # small members of the families that are timed
     "googlenet_2014": ({"aux_heads": False, "width": 0.05}, (3, 64, 64)),
     "densenet121": ({"layers": (2, 2), "growth_rate": 4, "width": 8}, (3, 32, 32)),
     "lenet5_modern": ({}, (1, 32, 32)),
+    "residual_identity": ({}, (1, 28, 28)),
+    "residual_resized": ({}, (1, 28, 28)),
+    "fast_cifar": ({"widths": (8, 16, 16)}, (3, 32, 32)),
 }
 
 

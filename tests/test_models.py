@@ -35,7 +35,7 @@ PARAMETERS = {
         (20, 269_722), (32, 464_154), (44, 658_586), (56, 853_018), (110, 1_727_962),
     )},
     "densenet121": 7_978_856, "densenet161": 28_681_000, "densenet169": 14_149_480, "densenet201": 20_013_928,
-    "enet": 467_156,
+    "enet": 467_156, "fast_cifar": 1_972_792, "fast_cifar_wide": 4_606_520,
 }
 WITHOUT_HEADS = {"googlenet_2014": 6_998_552, "inception_v3": 23_834_568}
 
@@ -161,7 +161,7 @@ def test_the_catalogue_lists_what_create_builds():
     for look_up in (models.create, models.entry):
         with pytest.raises(ValueError, match=r"unknown model 'resnet19'; there is resnet18, .*[.][.][.]"):
             look_up("resnet19")
-        with pytest.raises(ValueError, match=r"unknown model 'x'; there is convnet, .*, enet$"):
+        with pytest.raises(ValueError, match=r"unknown model 'x'; there is convnet, .*, fast_cifar_wide$"):
             look_up("x")
     with pytest.raises(TypeError, match="colour"):
         models.create("convnet", colour="red")

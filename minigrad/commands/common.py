@@ -8,7 +8,20 @@ class CommandError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser that reports a mistake in one line."""
+    """An argparse parser that reports a mistake in one line.
+
+    presets: a function of the options that gives other defaults, {name: value}, which what stands on the command line
+    still overrides.
+    """
+
+    presets = None
+
+    def parse_known_args(self, args=None, namespace=None):
+        """As argparse's; where there are presets the arguments are read twice."""
+        if self.presets is not None:
+            options, _ = super().parse_known_args(args)
+            self.set_defaults(**self.presets(options))
+        return super().parse_known_args(args, namespace)
 
     def error(self, message):
         raise CommandError(f"{self.prog}: {message} (see {self.prog} --help)")

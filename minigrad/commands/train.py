@@ -13,6 +13,8 @@ from .common import user_mistakes
 from .interrupt import Interrupt, Interrupted
 from .train_options import build_batches, build_model, build_training, image_size, resumed, saved_form
 
+PREPARING = 5000  # images
+
 
 def run_train(options):
     """minigrad train"""
@@ -37,6 +39,8 @@ def _prepare(options, folder):
     classes, shape = len(train_set.classes), np.shape(train_set[0][0])
     saved = folder is not None and (folder / run_folder.CHECKPOINT).exists()
     model, head, frozen = build_model(options, classes, shape[0], None if saved else options.weights)
+    if options.weights is None:
+        prepare(model, train_set)
     run_folder.check_scores(options.model, model.to(target), shape, classes)
     batches, test_batches = build_batches(options, train_set, test_set)
     training = build_training(options, model, head, -(-len(batches) // options.accumulate))
@@ -61,6 +65,13 @@ def _place(training, folder, resumed_run):
     return f"going on in {folder} after epoch {len(training.history)}{within}"
 
 
+def prepare(model, train_set):
+    """Let a network with a method `prepare` look at some training images; the first filters of FastNet come of that."""
+    if hasattr(model, "prepare"):
+        images, _ = next(iter(data.DataLoader(data.Some(train_set, PREPARING), PREPARING)))
+        model.prepare(images.numpy())
+
+
 def load_data(options, size):
     """The training and the test part of the data set that the options name; what is odd about it becomes a line."""
     with warnings.catch_warnings(record=True) as odd:
@@ -68,6 +79,8 @@ def load_data(options, size):
         parts = [data.load(options.dataset, options.data_root, part, size, options.download) for part in (True, False)]
     for warning in odd:
         print(f"minigrad train: {warning.message}", file=sys.stderr)
+    if options.limit is not None:
+        parts = [data.Some(part, options.limit) for part in parts]
     if parts[0].classes != parts[1].classes:
         raise ValueError("the training and the test images have different classes")
     return parts

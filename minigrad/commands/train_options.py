@@ -1,10 +1,11 @@
 """The options of `minigrad train`, and what is built from them: network, optimiser, schedule, batches."""
+from argparse import BooleanOptionalAction
 from functools import partial
 from pathlib import Path
 
 from .. import data, models, ops, optim, train
 from ..data import transforms
-from .common import Parser, at_least, between
+from .common import Parser, at_least, between, user_mistakes
 
 OPTIMIZERS = {"adam": 0.002, "adamw": 0.002, "sgd": 0.01}  # name -> its default learning rate
 SCHEDULES = ("cosine", "step", "multi-step", "one-cycle", "plateau", "constant")
@@ -13,6 +14,8 @@ FREE = ("data_root", "download", "device", "checkpoint_every", "resume")  # what
 
 def add_options(parser):
     """Tell a parser the options of `minigrad train`."""
+    parser.presets = recipe_options
+    parser.add_argument("--recipe", metavar="NAME", help="train as `minigrad recipes` says; other options go before it")
     _add_data_options(parser.add_argument)
     _add_optimizer_options(parser.add_argument)
     add = parser.add_argument
@@ -40,7 +43,10 @@ def _add_data_options(add):
     add("--download", action="store_true", help="fetch the data set's files if they are not there")
     add("--size", type=at_least(1), metavar="PIXELS", help="scale images to this size; the network's own if left out")
     add("--shift", type=at_least(0), default=2, help="move training images by up to so many pixels")
-    add("--flip", action="store_true", help="mirror every other training image")
+    add("--shift-fill", choices=("dark", "reflect"), default="dark", help="what appears at the edge then")
+    add("--flip", action=BooleanOptionalAction, default=False, help="mirror every other training image")
+    add("--cutout", type=at_least(0), default=0, metavar="PIXELS", help="cover a square of this size in each of them")
+    add("--limit", type=at_least(1), metavar="IMAGES", help="use only so many for training, and for testing: to try")
     add("--epochs", type=at_least(1), default=20)
     add("--batch-size", type=at_least(1), default=32)
     add("--accumulate", type=at_least(1), default=1, metavar="BATCHES", help="batches for one step")
@@ -51,9 +57,13 @@ def _add_optimizer_options(add):
     add("--lr", type=at_least(0, float), help="first learning rate (the highest with one-cycle); "
         + ", ".join(f"{lr} for {name}" for name, lr in OPTIMIZERS.items()))
     add("--momentum", type=between(0, 1), default=0.9, help="of sgd")
+    add("--nesterov", action=BooleanOptionalAction, default=False, help="look ahead along the momentum (sgd)")
+    add("--lr-bias", type=at_least(0, float), metavar="LR", help="a learning rate for the biases, the head's left out")
     add("--weight-decay", type=between(0, 1e9), default=0.0, help="of kernels and matrices, not of biases")
     add("--schedule", choices=SCHEDULES, default="cosine", help="how the learning rate changes, epoch by epoch; "
         "one-cycle step by step")
+    add("--pct-start", type=between(0, 1), default=0.3, metavar="SHARE", help="of the steps, in which it rises "
+        "(one-cycle)")
     add("--step-size", type=at_least(1), default=10, metavar="EPOCHS", help="after how many it falls (step)")
     add("--milestones", type=at_least(1), nargs="+", default=[], metavar="EPOCH", help="when it falls (multi-step)")
     add("--gamma", type=between(0, 1), default=0.1, help="by which factor (step, multi-step, plateau)")
@@ -63,6 +73,12 @@ def _add_optimizer_options(add):
     add("--label-smoothing", type=between(0, 1), default=0.0, metavar="SHARE")
     add("--ema", type=between(0, 1), metavar="DECAY", help="evaluate and keep the moving average of the weights")
     add("--patience", type=at_least(1), metavar="EPOCHS", help="stop once the test loss has not fallen for so many")
+
+
+def recipe_options(options):
+    """The defaults that the recipe among the options stands for. Raises CommandError for an unknown one."""
+    with user_mistakes("train"):
+        return train.recipe(options.recipe).options if options.recipe is not None else {}
 
 
 def saved_form(options):
@@ -98,8 +114,9 @@ def image_size(options):
 
 def augmentation(options):
     """The transform of training images that the options ask for, or None."""
-    chosen = [transforms.RandomShift(options.shift)] if options.shift else []
+    chosen = [transforms.RandomShift(options.shift, options.shift_fill)] if options.shift else []
     chosen += [transforms.RandomHorizontalFlip()] if options.flip else []
+    chosen += [transforms.Cutout(options.cutout)] if options.cutout else []
     return transforms.Compose(chosen) if chosen else None
 
 
@@ -114,9 +131,10 @@ def build_model(options, classes, channels, weights):
 def build_training(options, model, head, steps):
     """The Training that the options describe. steps: of the optimiser in an epoch."""
     rate = options.lr or OPTIMIZERS[options.optimizer]
-    groups = train.parameter_groups(model, options.weight_decay, head, options.lr_head)
+    groups = train.parameter_groups(model, options.weight_decay, head, options.lr_head, options.lr_bias)
     kind = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}[options.optimizer]
-    optimizer = kind(groups, lr=rate, **({"momentum": options.momentum} if options.optimizer == "sgd" else {}))
+    moving = {"momentum": options.momentum, "nesterov": options.nesterov} if options.optimizer == "sgd" else {}
+    optimizer = kind(groups, lr=rate, **moving)
     return train.Training(
         model, optimizer, build_schedule(options, optimizer, steps),
         None if options.ema is None else train.AveragedModel(model, options.ema),
@@ -141,7 +159,7 @@ def build_schedule(options, optimizer, steps):
         "multi-step": lambda: optim.MultiStepLR(optimizer, [m - warm for m in options.milestones], options.gamma),
         "one-cycle": lambda: optim.OneCycleLR(
             optimizer, [group["lr"] for group in optimizer.param_groups], epochs=options.epochs, steps_per_epoch=steps,
-            cycle_momentum=False),
+            pct_start=options.pct_start, cycle_momentum=False),
         "plateau": lambda: optim.ReduceLROnPlateau(optimizer, factor=options.gamma, patience=options.plateau_patience),
         "constant": lambda: optim.StepLR(optimizer, options.epochs + 1) if warm else None,
     }[name]()

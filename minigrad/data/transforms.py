@@ -212,17 +212,21 @@ class RandomCrop:
 
 
 class RandomShift:
-    """Move each image by up to `pixels` in both directions, filling with the batch's darkest value.
+    """Move each image by up to `pixels` in both directions.
 
-    Raises ValueError for a negative number of pixels.
+    fill: with the batch's darkest value ("dark"), or with the image's own mirror image at its edge ("reflect"). Raises
+    ValueError for a negative number of pixels and for another fill.
     """
 
-    def __init__(self, pixels):
-        self.pixels = integer(pixels, "pixels", "RandomShift", 0)
+    def __init__(self, pixels, fill="dark"):
+        if fill not in ("dark", "reflect"):
+            raise ValueError(f"RandomShift: fill must be 'dark' or 'reflect', got {fill!r}")
+        self.pixels, self.fill = integer(pixels, "pixels", "RandomShift", 0), fill
 
     def __call__(self, images, rng):
         k = self.pixels
-        wide = np.pad(images, ((0, 0), (0, 0), (k, k), (k, k)), constant_values=images.min())
+        mode = {"mode": "reflect"} if self.fill == "reflect" else {"constant_values": images.min()}
+        wide = np.pad(images, ((0, 0), (0, 0), (k, k), (k, k)), **mode)
         top, left = rng.integers(0, 2 * k + 1, (2, len(images)))
         return crop(wide, top, left, images.shape[2:])
 
