@@ -71,5 +71,5 @@ def made_there(device, monkeypatch):
     monkeypatch.setattr(nn.Module, "__call__", lambda self, *inputs, **more: call(self.to(device), *inputs, **more))
 
 
-def _made(make, device, *args, **kwargs):
-    return make(*args, **{"device": device, **kwargs})
+def _made(make, there, /, *args, **kwargs):
+    return make(*args, **{"device": there, **kwargs})

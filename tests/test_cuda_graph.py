@@ -494,6 +494,21 @@ def test_values_of_the_host_are_new_in_every_replay(device):
     same(device, sgd, noisy)
 
 
+@on_devices
+@pytest.mark.parametrize("drop", [mg.dropout, mg.dropout2d])
+def test_dropout_drops_others_in_every_replay(device, drop):
+    def dropping(net, optimizer):
+        def step(x, target):
+            return plain_step(net, optimizer)(drop(x, 0.4), target)
+
+        return step
+
+    same(device, sgd, dropping)
+    x = mg.ones(1, 2, 8, 8, device=device)
+    graph = mg.cuda.graph(lambda x: mg.dropout(x))
+    assert len({graph(x)._data.get().tobytes() for _ in range(6)}) == 6 and graph.recorded
+
+
 # --- recording on the simulated device
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from minigrad.kernels import dropout as kernel
 
 from ..autograd import Function
-from ..device import array_module, device_of, generator, to_device
+from ..device import array_module, from_host, generator
 from ..tensor import Tensor
 from .promotion import as_float
 
@@ -55,5 +55,5 @@ def _drops(p, training):
 
 
 def _drop(x, p):
-    key = to_device(generator().integers(0, 2**32, 2, np.uint32), device_of(x._data))
+    key = from_host(lambda: generator().integers(0, 2**32, 2, np.uint32), (2,), np.uint32, x._data)
     return Dropout(key=key, p=float(p))(x)
