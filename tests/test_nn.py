@@ -1,7 +1,4 @@
-"""Module: what a network consists of, in which order and under which names, its modes, hooks, state and copies.
-
-The containers and layers themselves are in test_layers.py.
-"""
+"""Module: a network's parts, their order and names, its modes, hooks, state and copies. Layers: test_layers.py."""
 import copy
 import pickle
 
@@ -397,6 +394,5 @@ def test_a_deep_copy_keeps_shared_parameters_shared_and_gradients():
     net[1].weight = net[0].weight
     net(mg.ones(1, 2)).sum().backward()
     twin = copy.deepcopy(net)
-    assert twin[1].weight is twin[0].weight
-    assert twin[0].weight is not net[0].weight
+    assert twin[1].weight is twin[0].weight is not net[0].weight
     np.testing.assert_array_equal(twin[0].weight.grad.numpy(), net[0].weight.grad.numpy())

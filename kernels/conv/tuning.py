@@ -2,7 +2,7 @@
 
 The file is convolutions.json in MINIGRAD_CACHE, or else in minigrad's folder of XDG_CACHE_HOME or ~/.cache. It holds
 choices for any number of machines, and a choice counts only for the one it was measured on: the same processor, width
-of vectors, number of threads and version of minigrad. Without a file, or without an entry for a convolution, the rules
+of vectors, number of threads and kernel files. Without a file, or without an entry for a convolution, the rules
 of __init__.py decide; a file that cannot be read is a warning, and otherwise as if it were not there.
 """
 import contextlib
@@ -33,11 +33,10 @@ def cache_file():
 
 def machine(threads):
     """The name under which this machine's choices are kept, with so many threads."""
-    from minigrad import __version__
-
+    from ..jit import stamp
     from ..tile import host
 
-    return f"{_processor()}, {host().vector_bytes}-byte vectors, {threads} threads, minigrad {__version__}"
+    return f"{_processor()}, {host().vector_bytes}-byte vectors, {threads} threads, kernels {stamp():08x}"
 
 
 def _processor():
