@@ -1,5 +1,7 @@
 """What all commands share: how mistakes are told, and the types of options."""
 import argparse
+import sys
+import warnings
 from contextlib import contextmanager
 
 
@@ -55,9 +57,15 @@ def between(low, high):
 
 @contextmanager
 def user_mistakes(command):
-    """Around code whose errors are about what the user asked for: they become one line."""
+    """Around code whose errors and warnings are about what the user asked for: each becomes one line."""
     try:
-        yield
+        with warnings.catch_warnings(record=True) as odd:
+            warnings.simplefilter("always", UserWarning)
+            try:
+                yield
+            finally:
+                for warning in odd:
+                    print(f"minigrad {command}: {warning.message}", file=sys.stderr)
     except OSError as error:
         reason = f"{error.filename}: {error.strerror}" if error.strerror else error
         raise CommandError(f"minigrad {command}: {reason}") from error

@@ -1,7 +1,6 @@
 """`minigrad train`: a training with its run folder, which may be interrupted, or killed, and resumed."""
 import sys
 import time
-import warnings
 from argparse import Namespace
 from pathlib import Path
 
@@ -73,12 +72,8 @@ def prepare(model, train_set):
 
 
 def load_data(options, size):
-    """The training and the test part of the data set that the options name; what is odd about it becomes a line."""
-    with warnings.catch_warnings(record=True) as odd:
-        warnings.simplefilter("always")
-        parts = [data.load(options.dataset, options.data_root, part, size, options.download) for part in (True, False)]
-    for warning in odd:
-        print(f"minigrad train: {warning.message}", file=sys.stderr)
+    """The training and the test part of the data set that the options name."""
+    parts = [data.load(options.dataset, options.data_root, part, size, options.download) for part in (True, False)]
     if options.limit is not None:
         parts = [data.Some(part, options.limit) for part in parts]
     if parts[0].classes != parts[1].classes:

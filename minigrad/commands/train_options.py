@@ -15,7 +15,7 @@ FREE = ("data_root", "download", "device", "checkpoint_every", "resume")  # what
 def add_options(parser):
     """Tell a parser the options of `minigrad train`."""
     parser.presets = recipe_options
-    parser.add_argument("--recipe", metavar="NAME", help="train as `minigrad recipes` says; other options go before it")
+    parser.add_argument("--recipe", metavar="NAME", help="train as `minigrad recipes` says; other options override it")
     _add_data_options(parser.add_argument)
     _add_optimizer_options(parser.add_argument)
     add = parser.add_argument
