@@ -10,7 +10,7 @@ from numba.extending import intrinsic
 
 from .jit import jit
 
-ROUNDS = 6000  # to watch before going to sleep: less than 0.2 ms
+ROUNDS = 60000  # to watch before going to sleep: about 2 ms, longer than most of what lies between two loops
 GRACE = 200  # after a job was posted: time for the thread that did to begin with it, and so to release the GIL
 LEAVING = 40  # after a job is over: time for the thread that ended it to release the GIL
 
