@@ -177,8 +177,8 @@ def _max_any(first, last, x, y, index, rows, cols):
 @jit
 def _max_window(x, y, index, row, col):
     W, C = x.shape[1:]
-    y[:] = x[row[0], col[0]]
-    index[:] = row[0] * W + col[0]
+    for c in range(C):  # a slice would compile NumPy's message about shapes that differ, for 1.7 s
+        y[c], index[c] = x[row[0], col[0], c], row[0] * W + col[0]
     for h in range(row[0], row[1], row[2]):
         for w in range(col[0], col[1], col[2]):
             for c in range(C):
