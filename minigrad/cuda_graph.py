@@ -183,7 +183,7 @@ class Recording(Observer):
             self.leaves, self.grads_before, self.arrays_before, self.grads_after, strict=True
         ):
             if (t._grad is None) != (before is None):
-                return f"a gradient of shape {t.shape} {'comes or goes'}"
+                return f"a gradient of shape {t.shape} comes or goes"
             if array is not None and after is not None and after._data is array and t._grad._data is not array:
                 return f"a gradient of shape {t.shape} that it adds to is replaced"
         return ""

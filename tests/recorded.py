@@ -26,11 +26,17 @@ def network(device):
     return net.to(device)
 
 
+def learn(net, x, target, share=1.0):
+    """A forward and a backward pass; returns the loss."""
+    loss = mg.mse_loss(net(x), target) * share
+    loss.backward()
+    return loss
+
+
 def plain_step(net, optimizer):
     def step(x, target):
         optimizer.zero_grad()
-        loss = mg.mse_loss(net(x), target)
-        loss.backward()
+        loss = learn(net, x, target)
         optimizer.step()
         return loss
 
@@ -104,19 +110,17 @@ def reads_a_number(y):
 def clipped(net, optimizer):
     def step(x, target):
         optimizer.zero_grad()
-        loss = mg.mse_loss(net(x), target)
-        loss.backward()
+        loss = learn(net, x, target)
         nn.utils.clip_grad_norm_(net.parameters(), 0.5)
         optimizer.step()
-        return {"loss": loss}["loss"]
+        return loss
 
     return step
 
 
 def cleared_at_the_end(net, optimizer):
     def step(x, target):
-        loss = mg.mse_loss(net(x), target)
-        loss.backward()
+        loss = learn(net, x, target)
         optimizer.step()
         optimizer.zero_grad()
         return loss
@@ -126,8 +130,7 @@ def cleared_at_the_end(net, optimizer):
 
 def never_cleared(net, optimizer):
     def step(x, target):
-        loss = mg.mse_loss(net(x), target)
-        loss.backward()
+        loss = learn(net, x, target)
         optimizer.step()
         return loss
 
@@ -138,8 +141,7 @@ def of_two_halves(net, optimizer):
     def step(x, target):
         optimizer.zero_grad()
         for _ in range(2):
-            loss = mg.mse_loss(net(x), target) / 2.0
-            loss.backward()
+            loss = learn(net, x, target, 0.5)
         optimizer.step()
         return loss
 
@@ -150,8 +152,7 @@ def of_two_steps(net, optimizer):
     def step(x, target):
         for _ in range(2):
             optimizer.zero_grad()
-            loss = mg.mse_loss(net(x), target)
-            loss.backward()
+            loss = learn(net, x, target)
             optimizer.step()
         return loss
 
@@ -161,8 +162,7 @@ def of_two_steps(net, optimizer):
 def without_an_optimizer(net, optimizer):
     def step(x, target):
         optimizer.zero_grad()
-        loss = mg.mse_loss(net(x), target)
-        loss.backward()
+        loss = learn(net, x, target)
         with mg.no_grad():
             for p in net.parameters():
                 p.sub_(0.1 * p.grad)
@@ -176,8 +176,7 @@ def scheduled(net, optimizer):
 
     def step(x, target):
         optimizer.zero_grad()
-        loss = mg.mse_loss(net(x), target)
-        loss.backward()
+        loss = learn(net, x, target)
         optimizer.step()
         rates.step()
         return loss
