@@ -7,8 +7,12 @@ a fork ("omp" kills forked children, "workqueue" aborts on concurrent use), and 
 - The caller works too, and only waits for pieces that another thread has begun: two callers at once share the workers.
 - Inside a piece of work `share_out` runs everything in place: nested use is an ordinary loop.
 - A forked child starts a pool of its own when it first needs one.
-Who computes a piece never changes its bits: pieces are the same for any number of threads.
+- Half of the range and more is dealt out in one large part to each thread, the rest in small ones to whoever is done:
+  each part taken is a wait for the GIL.
+Which thread computes what, and where a part begins and ends, never changes a bit of the result.
 """
+import contextlib
+import ctypes
 import math
 import os
 import threading
@@ -18,10 +22,14 @@ from queue import SimpleQueue
 
 import numpy as np
 
+DEALT = 0.75  # the share of a range that the large parts have
+
 _settings = {"threads": None}
 _local = threading.local()
-_jobs, _workers = SimpleQueue(), []
+_jobs, _workers, _asleep = SimpleQueue(), [], set()  # the last: system's numbers of the workers that wait in `get`
 _posted = np.zeros(1, np.int64)  # how many jobs there have been
+
+_this_core = getattr(ctypes.PyDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
 
 
 def available_cores():
@@ -93,13 +101,15 @@ def share_out(function, size, *arguments, pieces=None):
         return
     from . import spin
 
-    job = _Job(function, [size * i // pieces for i in range(pieces + 1)], arguments)
+    job = _Job(function, _bounds(size, pieces, threads), arguments)
     helpers = min(threads, pieces) - 1
     if not _workers:
         spin.watch(_posted, -1, 1, 0)  # compiled here, not by a worker that others count on
     while len(_workers) < helpers:
         _workers.append(threading.Thread(target=_serve, args=(_jobs,), name="minigrad", daemon=True))
         _workers[-1].start()
+    if _asleep:
+        _wake_elsewhere()
     for _ in range(helpers):
         _jobs.put(job)
     _posted[0] += 1
@@ -115,13 +125,39 @@ def share_out(function, size, *arguments, pieces=None):
         raise job.error
 
 
+def _bounds(size, pieces, threads):
+    """Where the parts begin and end: one large part a thread, then small ones."""
+    bounds = [size * i // pieces for i in range(pieces + 1)]
+    large = int(DEALT * pieces) // threads
+    return bounds[: large * threads : large] + bounds[large * threads :] if large > 1 else bounds
+
+
+def _wake_elsewhere():
+    """Have the workers that sleep wake on other cores than this one, which is about to be busy.
+
+    Linux tends to wake a thread where its waker runs, and in a virtual machine to leave both there for tens of
+    milliseconds. A worker may use every core that its caller may, less the one where the caller was then.
+    """
+    if _this_core is None:
+        return
+    allowed = os.sched_getaffinity(0)
+    others = allowed - {_this_core()} or allowed
+    for worker in tuple(_asleep):
+        with contextlib.suppress(OSError):  # a system that forbids it
+            os.sched_setaffinity(worker, others)
+
+
 def _serve(jobs):
     """The life of a worker. Before it sleeps in `get` it looks out for the next job for a while: see spin.py."""
     from . import spin
 
     _local.busy = True
+    me = threading.get_native_id()
     while True:
-        jobs.get().work()
+        _asleep.add(me)
+        job = jobs.get()
+        _asleep.discard(me)
+        job.work()
         seen = int(_posted[0])
         if jobs.empty():
             spin.watch(_posted, seen, spin.ROUNDS, spin.GRACE)
@@ -132,6 +168,7 @@ def _after_fork():
     global _jobs
     _jobs = SimpleQueue()
     _workers.clear()
+    _asleep.clear()
     _local.busy = False
 
 

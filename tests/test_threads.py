@@ -131,6 +131,36 @@ print("fine")
     assert (done.returncode, done.stdout.strip()) == (0, "fine"), done.stderr
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores can't be chosen here")
+@pytest.mark.parametrize("cores", [None, 1])
+def test_a_worker_that_slept_wakes_on_another_core_of_those_its_caller_may_use(cores):
+    allowed = os.sched_getaffinity(0)
+    given = set(sorted(allowed)[:cores])
+    expected = max(1, len(given) - 1)
+    os.sched_setaffinity(0, given)
+    try:
+        threads.share_out(lambda a, b: time.sleep(0.01), 4)
+        end = time.monotonic() + 20
+        while threads._asleep != {worker.native_id for worker in threads._workers} and time.monotonic() < end:
+            time.sleep(0.01)
+        threads.share_out(lambda a, b: time.sleep(0.01), 4)
+        for worker in threads._workers:
+            assert os.sched_getaffinity(worker.native_id) <= given
+            assert len(os.sched_getaffinity(worker.native_id)) == expected
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.parametrize(("size", "pieces", "bounds"), [
+    (160, 16, [0, 60, 120, 130, 140, 150, 160]),
+    (8, 8, [0, 3, 6, 7, 8]),
+    (7, 2, [0, 3, 7]),
+    (5, 4, [0, 1, 2, 3, 5]),
+])
+def test_most_of_a_range_is_dealt_out_in_large_parts(size, pieces, bounds):
+    assert threads._bounds(size, pieces, 2) == bounds
+
+
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "2"])
 def test_a_number_of_threads_that_makes_no_sense_is_named(wrong):
     with pytest.raises(ValueError, match="set_num_threads: expected an integer >= 1, got"):

@@ -14,7 +14,7 @@ from ..tile import lanes
 from ..transpose import run_transpose, transpose
 
 PARTS = 4  # of the input channels, packed by different threads
-SMALL = 1 << 13  # numbers that one thread packs
+SMALL = 1 << 15  # numbers that one thread packs
 
 
 def vectors_for(channels, dtype):
