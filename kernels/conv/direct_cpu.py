@@ -8,8 +8,8 @@ import numpy as np
 from ..arrays import nchw, nhwc
 from ..buffers import empty
 from ..jit import jit
-from ..memory import clear
-from ..threads import share_out
+from ..memory import clear, copy
+from ..threads import scratch, share_out
 from ..tile import lanes
 from . import depthwise_cpu
 from .correlate import correlate
@@ -71,12 +71,28 @@ def _all_phases(gy, w, walks, x_shape, stride):
         for dh, dw, position in zip(walk.dh, walk.dw, walk.order, strict=True):
             weights[(0, *walk.origin, slice(None), slice(None), taps.index((dh, dw)))] = w[0, :, :, position].T
     grid = tuple(-(-size // s) for size, s in zip((h, width), stride, strict=True))
-    phases = np.empty((n, *grid, stride[0] * stride[1] * c), gy.dtype)
+    phases = scratch("phases", (n, *grid, stride[0] * stride[1] * c), gy.dtype)
     dh, dw = zip(*taps, strict=True)
     walk = Walk(grid, (1, 1), dh, dw, tuple(range(len(taps))))
     correlate(gy, weights.reshape(1, -1, *weights.shape[4:]), (walk,), phases)
-    image = phases.reshape(n, *grid, *stride, c).transpose(0, 1, 3, 2, 4, 5)
-    return np.ascontiguousarray(image.reshape(n, grid[0] * stride[0], grid[1] * stride[1], c)[:, :h, :width])
+    gx = empty((n, h, width, c), gy.dtype)
+    share_out(_interleave, n * grid[0], phases.reshape(-1), gx.reshape(-1), *stride, *grid, h, width * c, c)
+    return gx
+
+
+@jit
+def _interleave(first, last, phases, gx, sh, sw, rows, cols, H, line, c):
+    """Some rows of phases, (N rows) x cols x sh x sw x c, to the rows of gx, N x H x line: runs of sw c numbers."""
+    size, run = gx.itemsize, sw * c
+    for row in range(first, last):
+        n, i = row // rows, row % rows * sh
+        for a in range(min(sh, H - i)):
+            source = phases.ctypes.data + (row * cols * sh + a) * run * size
+            to = gx.ctypes.data + (n * H + i + a) * line * size
+            for j in range(cols - 1):
+                copy(to + j * run * size, source + j * sh * run * size, run * size)
+            j = cols - 1
+            copy(to + j * run * size, source + j * sh * run * size, (line - j * run) * size)
 
 
 def grad_weight(x, gy, p, w_shape, flip=False):
