@@ -121,6 +121,15 @@ def test_convnet_allconv_is_the_lecture_s():
     assert [*shapes.values()] == [(4, 14, 14), (8, 7, 7), (16, 4, 4), (10, 4, 4)]
 
 
+@pytest.mark.parametrize("name", ["allcnn_c", "convnet_allconv"])
+def test_initial_weights_are_glorot_s_with_zero_biases(name):
+    for conv in (m for m in models.create(name).modules() if isinstance(m, nn.Conv2d)):
+        fans = conv.weight.shape[0] + conv.weight.shape[1]
+        bound = (6 / (fans * conv.kernel_size[0] * conv.kernel_size[1])) ** 0.5
+        assert 0.8 * bound < np.abs(conv.weight.detach().numpy()).max() <= bound
+        assert not conv.bias.detach().numpy().any()
+
+
 def test_no_score_is_negative():
     mg.manual_seed(0)
     for name, shape in (("allcnn_c_all", (3, 32, 32)), ("convnet_allconv", (1, 28, 28))):
