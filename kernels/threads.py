@@ -24,7 +24,7 @@ import numpy as np
 
 DEALT = 0.75  # the share of a range that the large parts have
 
-_settings = {"threads": None}
+_settings = {"threads": None, "cores": None}  # how many threads there should be, and the cores that a caller may use
 _local = threading.local()
 _jobs, _workers, _asleep = SimpleQueue(), [], set()  # the last: system's numbers of the workers that wait in `get`
 _posted = np.zeros(1, np.int64)  # how many jobs there have been
@@ -136,15 +136,21 @@ def _wake_elsewhere():
     """Have the workers that sleep wake on other cores than this one, which is about to be busy.
 
     Linux tends to wake a thread where its waker runs, and in a virtual machine to leave both there for tens of
-    milliseconds. A worker may use every core that its caller may, less the one where the caller was then.
+    milliseconds.
     """
     if _this_core is None:
         return
-    allowed = os.sched_getaffinity(0)
+    allowed = _settings["cores"] = os.sched_getaffinity(0)
     others = allowed - {_this_core()} or allowed
     for worker in tuple(_asleep):
-        with contextlib.suppress(OSError):  # a system that forbids it
-            os.sched_setaffinity(worker, others)
+        _run_on(worker, others)
+
+
+def _run_on(worker, cores):
+    """Choose the cores of a worker; nothing happens if `cores` is None, or the system forbids it."""
+    if cores:
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(worker, cores)
 
 
 def _serve(jobs):
@@ -157,6 +163,7 @@ def _serve(jobs):
         _asleep.add(me)
         job = jobs.get()
         _asleep.discard(me)
+        _run_on(me, _settings["cores"])  # it is awake, on another core than its caller: now it may go where it should
         job.work()
         seen = int(_posted[0])
         if jobs.empty():

@@ -133,20 +133,24 @@ print("fine")
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores can't be chosen here")
 @pytest.mark.parametrize("cores", [None, 1])
-def test_a_worker_that_slept_wakes_on_another_core_of_those_its_caller_may_use(cores):
-    allowed = os.sched_getaffinity(0)
+def test_a_worker_that_slept_wakes_on_another_core_and_may_then_use_all_that_its_caller_may(cores, monkeypatch):
+    allowed, asked = os.sched_getaffinity(0), []
     given = set(sorted(allowed)[:cores])
-    expected = max(1, len(given) - 1)
+    choose = threads._run_on
+    monkeypatch.setattr(threads, "_run_on", lambda *of: (asked.append(of), choose(*of)))
     os.sched_setaffinity(0, given)
     try:
         threads.share_out(lambda a, b: time.sleep(0.01), 4)
-        end = time.monotonic() + 20
-        while threads._asleep != {worker.native_id for worker in threads._workers} and time.monotonic() < end:
+        workers, end = {worker.native_id for worker in threads._workers}, time.monotonic() + 20
+        while threads._asleep != workers and time.monotonic() < end:
             time.sleep(0.01)
+        asked.clear()
         threads.share_out(lambda a, b: time.sleep(0.01), 4)
-        for worker in threads._workers:
-            assert os.sched_getaffinity(worker.native_id) <= given
-            assert len(os.sched_getaffinity(worker.native_id)) == expected
+        woken = dict(asked[: len(workers)])
+        assert set(woken) == workers
+        assert all(cores <= given and len(cores) == max(1, len(given) - 1) for cores in woken.values())
+        assert all(os.sched_getaffinity(worker) == given for worker in workers if (worker, given) in asked)
+        assert len(asked) > len(workers)
     finally:
         os.sched_setaffinity(0, allowed)
 
