@@ -2,14 +2,16 @@
 
 Two walks through memory serve every kind of group. Where a group has many rows of pixels (batch and group norm), loops
 run down B matrices of M rows and C = K J columns, all columns of a row together, and the sums of J neighbouring columns
-are joined at the end. Where a group is one contiguous run (layer norm, group norm of N x C), loops run along R = B K
-rows of J elements. Sums are kept in float64; each element itself is handled in x's dtype, as
-(x - shift) factor + offset, with the shift rounded to that dtype and what the rounding loses put into the offset.
+are joined at the end; where columns are few, some rows are taken as one, so that vectors are full. Where a group is one
+contiguous run (layer norm, group norm of N x C), loops run along R = B K rows of J elements. Sums are kept in float64;
+each element itself is handled in x's dtype, as (x - shift) factor + offset, with the shift rounded to that dtype and
+what the rounding loses put into the offset.
 
 Variances: Chan, Golub & LeVeque 1979, equation 2.1: the mean and the sum of squared deviations of a block at a time,
 while it is in the cache, joined to those of the blocks before. Nothing cancels, however large the mean is.
 """
 from functools import lru_cache
+from math import gcd
 
 import numpy as np
 
@@ -25,6 +27,7 @@ __all__ = [
 ]
 
 BLOCK = 32  # rows whose statistics are taken together
+WIDTH = 64  # columns below which rows are taken together
 
 
 def statistics(x, p, eps):
@@ -35,9 +38,10 @@ def statistics(x, p, eps):
         _row_statistics(in_order(x, p).reshape(B * K, J), mean.reshape(-1), var.reshape(-1))
     elif x.size:
         S = segments(M)
-        sums = scratch("norm statistics", (2, B * S, K * J), np.float64)
-        share_out(_column_statistics, B * S, in_order(x, p).reshape(B * S, M // S, K * J), sums)
-        _join_statistics(sums.reshape(2, B, S, K * J), M // S, J, mean, var)
+        f = together(M // S, K * J)
+        sums = scratch("norm statistics", (2, B * S, f * K * J), np.float64)
+        share_out(_column_statistics, B * S, in_order(x, p).reshape(B * S, M // S // f, f * K * J), sums)
+        _join_statistics(sums.reshape(2, B, S * f, K * J), M // S // f, J, mean, var)
     np.power(var + eps, -0.5, out=rstd)
     return result.reshape(3, *p.stats)
 
@@ -58,8 +62,10 @@ def forward(x, mean, rstd, w, b, p, relu=False, plus=None):
         return rectify(y) if relu else y
     if x.size:
         loop = _column_forward if plus is None else _column_forward_plus
-        arrays = [in_order(a, p).reshape(B, M, K * J) for a in (x, plus) if a is not None]
-        share_out(loop, B * M, *arrays, y.reshape(B, M, K * J), _lines(x, mean, rstd, w, b, p), relu)
+        f = together(M, K * J)
+        arrays = [in_order(a, p).reshape(B, M // f, -1) for a in (x, plus) if a is not None]
+        lines = _repeated(_lines(x, mean, rstd, w, b, p), f)
+        share_out(loop, B * M // f, *arrays, y.reshape(B, M // f, -1), lines, relu)
     return as_logical(y, p)
 
 
@@ -76,11 +82,12 @@ def grad_sums(gy, x, mean, rstd, w, b, p):
         _row_sums(*arrays, mean.reshape(-1), rstd.reshape(-1), weights(w, 1.0, x, p), groups.reshape(2, -1), affine)
     elif x.size:
         S = segments(M)
-        sums = scratch("norm sums", (2, B * S, K * J), np.float64)
-        arrays = in_order(gy, p).reshape(B * S, M // S, K * J), in_order(x, p).reshape(B * S, M // S, K * J)
+        f = together(M // S, K * J)
+        sums = scratch("norm sums", (2, B * S, f * K * J), np.float64)
+        arrays = (in_order(a, p).reshape(B * S, M // S // f, f * K * J) for a in (gy, x))
         lines = _lines(x, mean, rstd, w, b, p)
-        share_out(_column_sums, B * S, *arrays, lines, b is not None, sums)
-        statistics, sums = (mean.reshape(B, K), rstd.reshape(B, K)), sums.reshape(2, B, S, K * J)
+        share_out(_column_sums, B * S, *arrays, _repeated(lines, f), b is not None, sums)
+        statistics, sums = (mean.reshape(B, K), rstd.reshape(B, K)), sums.reshape(2, B, S * f, K * J)
         _join_sums(sums, *statistics, weights(w, 1.0, x, p), lines, groups, affine)
     return groups.reshape(2, *p.stats), from_weights(affine, p)
 
@@ -95,9 +102,10 @@ def grad_input(gy, x, mean, rstd, w, b, groups, p):
         statistics = mean.reshape(-1), rstd.reshape(-1), groups.reshape(2, -1)
         _row_grad_input(*arrays, *statistics, weights(w, 1.0, x, p))
     elif x.size:
-        arrays = (a.reshape(B, M, K * J) for a in (in_order(gy, p), in_order(x, p), gx))
-        lines = _lines(x, mean, rstd, w, b, p, groups)
-        share_out(_column_grad_input, B * M, *arrays, lines, b is not None)
+        f = together(M, K * J)
+        arrays = (a.reshape(B, M // f, f * K * J) for a in (in_order(gy, p), in_order(x, p), gx))
+        lines = _repeated(_lines(x, mean, rstd, w, b, p, groups), f)
+        share_out(_column_grad_input, B * M // f, *arrays, lines, b is not None)
     return as_logical(gx, p)
 
 
@@ -122,6 +130,16 @@ def _lines(x, mean, rstd, w, b, p, groups=None):
 def segments(M):
     """In how many equal parts M rows are summed, each by one thread: a function of M only, so that bits are too."""
     return next(s for s in (16, 8, 4, 2, 1) if M % s == 0 and (64 * s <= M or s == 1))
+
+
+def together(rows, columns):
+    """f: how many rows count as one of f times the columns."""
+    return gcd(rows, 1 << max(0, (WIDTH // columns).bit_length() - 1))
+
+
+def _repeated(lines, f):
+    """`lines` for f rows that count as one."""
+    return lines if f == 1 else np.concatenate([lines] * f, axis=2)
 
 
 # --- layouts
