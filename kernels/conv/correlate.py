@@ -47,7 +47,8 @@ def correlate(x, w, walks, y, bias=None, low=-np.inf, kept=None):
     """
     if found := neighbours(walks, w.shape, y.shape, x.dtype):
         w, walks, kept, (n, rows, cols, _) = widened(w, found), (found.walk,), None, y.shape
-        y, bias = y.reshape(n, rows, cols // found.many, -1), None if bias is None else np.tile(bias, found.many)
+        y = y.reshape(n, rows, cols // found.many, -1)
+        bias = None if bias is None else np.concatenate([bias] * found.many)
     g, ocg = w.shape[:2]
     plan = _plan(x.shape, w.shape, y.shape, walks, x.dtype, get_num_threads())
     panels, _ = pack(w, plan.order, kept, plan.vectors)

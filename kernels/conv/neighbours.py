@@ -22,8 +22,8 @@ class Neighbours(NamedTuple):
 
     many: int
     walk: Walk
-    positions: np.ndarray  # many x taps: the kernel position, -1 for none
-    taps: np.ndarray  # many x kernel positions: the tap
+    sources: np.ndarray  # many x OC x C x taps: places among the numbers of w and, after these, one zero
+    places: np.ndarray  # many x OC x C x kernel positions: where each number of w is among those of the many
 
 
 @lru_cache(256)
@@ -44,10 +44,10 @@ def neighbours(walks, w_shape, y_shape, dtype, gradient=False):
         return work * max(1, BUSY / tile)
 
     many = min((q for q in range(1, host().vector_bytes + 1) if cols % q == 0), key=cost)
-    return _together(walk, many) if many > 1 else None
+    return _together(walk, many, w_shape[1:]) if many > 1 else None
 
 
-def _together(walk, many):
+def _together(walk, many, w_shape):
     step = walk.stride[1]
     found = {}  # tap of all: (output, kernel position) of each that sees it
     for h, w, position in zip(walk.dh, walk.dw, walk.order, strict=True):
@@ -59,22 +59,22 @@ def _together(walk, many):
     for t, tap in enumerate(order):
         for i, position in found[tap]:
             positions[i, t], taps[i, position] = position, t
+    oc, c, n = w_shape
+    sources = np.arange(oc * c)[:, None] * n + positions[:, None]  # many x OC C x taps
+    sources[np.broadcast_to(positions[:, None] < 0, sources.shape)] = oc * c * n
+    places = np.arange(many * oc * c).reshape(many, oc * c, 1) * len(order) + taps[:, None]
     dh, dw = zip(*order, strict=True)
     grid = walk.grid[0], walk.grid[1] // many
     wide = Walk(grid, (walk.stride[0], many * step), dh, dw, tuple(range(len(order))))
-    return Neighbours(many, wide, positions, taps)
+    return Neighbours(many, wide, sources.reshape(many, oc, c, -1), places.reshape(many, oc, c, n))
 
 
 def widened(w, found):
     """w, 1 x OC x C x kernel positions, as the weights of many outputs: 1 x (many OC) x C x taps."""
-    _, oc, c, positions = w.shape
-    padded = np.zeros((oc, c, positions + 1), w.dtype)  # the last one, -1, is that of no position
-    padded[:, :, :positions] = w[0]
-    return padded[:, :, found.positions].transpose(2, 0, 1, 3).reshape(1, found.many * oc, c, -1)
+    _, oc, c, _ = w.shape
+    return np.append(w, w.dtype.type(0)).take(found.sources).reshape(1, found.many * oc, c, -1)
 
 
 def narrowed(wide, found, gw):
     """Fill gw, 1 x OC x C x kernel positions, from the gradient of the widened weights, its adjoint."""
-    _, oc, c, _ = gw.shape
-    wide = wide.reshape(found.many, oc, c, -1)
-    gw[0] = wide[np.arange(found.many)[:, None], :, :, found.taps].sum(axis=0).transpose(1, 2, 0)
+    gw[0] = wide.take(found.places).sum(axis=0)

@@ -92,9 +92,10 @@ class Totals:
         value = loss.item()
         if finite and not math.isfinite(value):
             raise FloatingPointError(f"the loss became {value}; a smaller learning rate may help")
+        scores, labels = scores.detach().cpu().numpy(), labels.cpu().numpy()
         classes = labels if labels.ndim == 1 else labels.argmax(1)
         self.loss += value * len(labels)
-        self.hits += int((scores.argmax(1) == classes).sum().item())
+        self.hits += int((scores.argmax(1) == classes).sum())
         self.examples += len(labels)
         self.batches += 1
 
