@@ -51,6 +51,10 @@ CASES = {
     "3x3 over several tiles": ((2, 5, 11, 14), (7, 5, 3, 3), 1, 1, 1, 1),
     "3x3, full vectors": ((1, 16, 13, 9), (32, 16, 3, 3), 1, ((1, 0), (2, 1)), 1, 1),
     "3x3, more than a vector": ((1, 17, 9, 5), (35, 17, 3, 3), 1, 1, 1, 1),
+    "5x5 over several tiles": ((2, 5, 11, 14), (7, 5, 5, 5), 1, 2, 1, 1),
+    "5x5, full vectors": ((1, 16, 13, 9), (32, 16, 5, 5), 1, ((1, 0), (2, 3)), 1, 1),
+    "5x5, padding wider than the kernel": ((1, 3, 4, 3), (5, 3, 5, 5), 1, ((6, 5), (7, 4)), 1, 1),
+    "5x5, more than a block of channels": ((2, 150, 5, 6), (35, 150, 5, 5), 1, 2, 1, 1),
     "depthwise, full vectors": ((1, 32, 6, 9), (32, 1, 3, 3), 1, 0, 1, 32),
     "depthwise, more than a vector": ((1, 37, 6, 5), (37, 1, 3, 3), 2, 1, 1, 37),
     "3x3, more than a block of channels": ((2, 150, 5, 6), (35, 150, 3, 3), 1, 1, 1, 1),
@@ -132,7 +136,7 @@ def test_rows_that_are_not_for_every_convolution_say_so():
     x, w = (1, 2, 6, 6), (4, 1, 5, 5)
     p = conv.conv_params(x, w, 2, 1, 1, 2)
     message = (
-        "algorithm 'winograd' is for 3x3 kernels with stride 1, dilation 1 and one group; "
+        "algorithm 'winograd' is for 3x3 and 5x5 kernels with stride 1, dilation 1 and one group; "
         "got kernel 5x5, stride (2, 2), dilation (1, 1), groups 2"
     )
     with pytest.raises(ValueError, match=re.escape(message)):

@@ -306,7 +306,10 @@ def test_select_takes_winograd_where_its_transforms_pay():
     assert picked((8, 64, 56, 56), (64, 64, 3, 3), "grad_input", padding=1, stride=2) == "direct"
     assert picked((8, 3, 56, 56), (64, 3, 7, 7), "grad_input", padding=3, stride=2) == "direct"
     assert picked((8, 64, 56, 56), (64, 1, 3, 3), padding=1, groups=64) == "direct"
-    assert picked((8, 64, 56, 56), (64, 64, 5, 5), padding=2) == "direct"
+    assert picked((8, 64, 56, 56), (64, 64, 5, 5), padding=2) == "winograd"
+    assert picked((8, 64, 56, 56), (64, 64, 5, 5), "grad_input", padding=2) == "winograd"
+    assert picked((8, 64, 56, 56), (64, 64, 5, 5), "grad_weight", padding=2) == "direct"
+    assert picked((8, 64, 56, 56), (64, 64, 7, 7), padding=3) == "direct"
     assert picked((8, 64, 56, 56), (256, 64, 1, 1)) == "direct"
     assert picked((0, 64, 56, 56), (64, 64, 3, 3)) == "reference"
 

@@ -98,6 +98,8 @@ def test_split_gives_the_fewest_and_most_equal_tiles():
 
 # --- transforms
 
+WINOGRAD = {name: getattr(winograd_tile, name) for name in ("F2", "F4", "F2_5")}
+
 
 @jit
 def transform(address, x, xi, xj, y, yi, yj, start, channels, low):
@@ -105,7 +107,7 @@ def transform(address, x, xi, xj, y, yi, yj, start, channels, low):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("algorithm", [winograd_tile.F2, winograd_tile.F4], ids=["F2", "F4"])
+@pytest.mark.parametrize("algorithm", WINOGRAD.values(), ids=WINOGRAD)
 def test_a_transform_is_m_x_m_transposed(algorithm, dtype):
     for text in (algorithm.BT, algorithm.G, algorithm.AT, transposed(algorithm.G), transposed(algorithm.AT)):
         M = np.array(numbers(text), float)
@@ -119,32 +121,34 @@ def test_a_transform_is_m_x_m_transposed(algorithm, dtype):
         np.testing.assert_allclose(y, wanted, rtol=0, atol=1e-3 if dtype == "float32" else 1e-12)
 
 
-@pytest.mark.parametrize("algorithm", [winograd_tile.F2, winograd_tile.F4], ids=["F2", "F4"])
+@pytest.mark.parametrize("algorithm", WINOGRAD.values(), ids=WINOGRAD)
 def test_the_matrices_are_those_of_a_minimal_filter(algorithm):
-    """Lavin & Gray 2016, equation 6: A^T [(G g) * (B^T d)] is the m outputs of a 3-tap filter, in exact fractions."""
+    """Lavin & Gray 2016, equation 6: A^T [(G g) * (B^T d)] is the m outputs of an r-tap filter, in exact fractions."""
     AT, G, BT = (np.array(numbers(text)) for text in (algorithm.AT, algorithm.G, algorithm.BT))
-    for d in np.eye(algorithm.m + 2, dtype=int):
-        for g in np.eye(3, dtype=int):
-            wanted = [sum(d[i + k] * g[k] for k in range(3)) for i in range(algorithm.m)]
+    for d in np.eye(algorithm.q, dtype=int):
+        for g in np.eye(algorithm.r, dtype=int):
+            wanted = [sum(d[i + k] * g[k] for k in range(algorithm.r)) for i in range(algorithm.m)]
             assert (AT @ ((G @ g) * (BT @ d))).tolist() == wanted
 
 
 # --- accuracy of Winograd on the layers it is made for
 
-LAYERS = {  # C, size, OC
-    "VGG-16": [(64, 224, 64), (64, 112, 128), (128, 112, 128), (128, 56, 256), (256, 56, 256), (256, 28, 512),
-               (512, 28, 512), (512, 14, 512)],
-    "ResNet-18": [(64, 56, 64), (128, 28, 128), (256, 14, 256), (512, 7, 512)],
+LAYERS = {  # C, size, OC, kernel
+    "VGG-16": [(64, 224, 64, 3), (64, 112, 128, 3), (128, 112, 128, 3), (128, 56, 256, 3), (256, 56, 256, 3),
+               (256, 28, 512, 3), (512, 28, 512, 3), (512, 14, 512, 3)],
+    "ResNet-18": [(64, 56, 64, 3), (128, 28, 128, 3), (256, 14, 256, 3), (512, 7, 512, 3)],
+    "GoogLeNet": [(16, 28, 32, 5), (32, 28, 96, 5), (48, 7, 128, 5)],
+    "network in network": [(96, 16, 192, 5)],
 }
 
 
-@pytest.mark.parametrize(("c", "size", "oc"), [layer for layers in LAYERS.values() for layer in layers])
-def test_winograd_in_float32_is_within_5e_5_of_float64(c, size, oc):
+@pytest.mark.parametrize(("c", "size", "oc", "k"), [layer for layers in LAYERS.values() for layer in layers])
+def test_winograd_in_float32_is_within_5e_5_of_float64(c, size, oc, k):
     rng = np.random.default_rng(0)
     x = np.maximum(rng.standard_normal((1, size, size, c), dtype=np.float32), 0).transpose(0, 3, 1, 2)  # after a ReLU
-    w = rng.standard_normal((oc, c, 3, 3), dtype=np.float32) * np.float32(np.sqrt(2 / (9 * c)))
+    w = rng.standard_normal((oc, c, k, k), dtype=np.float32) * np.float32(np.sqrt(2 / (k * k * c)))
     gy = rng.standard_normal((1, size, size, oc), dtype=np.float32).transpose(0, 3, 1, 2)
-    p = conv_params(x.shape, w.shape, padding=1)
+    p = conv_params(x.shape, w.shape, padding=k // 2)
     exact = [a.astype(np.float64) for a in (x, w, gy)]
 
     def passes(row, x, w, gy):

@@ -161,7 +161,7 @@ def test_the_rules_name_every_pass_and_algorithms_of_the_table():
     assert set(conv.RULES) == set(tuning.PASSES)
     for rules in conv.RULES.values():
         assert set(rules) <= set(conv.CROSS_CORRELATION) - set(conv.LESSONS)
-        assert not rules["direct"].tile  # for every convolution
+        assert not rules["direct"].points  # for every convolution
 
 
 # --- the command

@@ -55,7 +55,7 @@ class Cost(NamedTuple):
     """What an algorithm does, and how long each part takes, in the time of one multiplication by "direct"."""
 
     product: float  # one multiplication
-    tile: int = 0  # outputs of a Winograd tile along each axis; 0: there are no transforms
+    points: int = 0  # elements of a transformed Winograd tile along each axis; 0: there are no transforms
     transformed_weight: float = 0  # one element of a transformed weight
     transformed_tile: float = 0  # one element of a transformed tile of x or gy
 
@@ -65,18 +65,18 @@ class Cost(NamedTuple):
 RULES = {
     "forward": {
         "direct": Cost(1),
-        "winograd": Cost(1, 4, 10, 35),
-        "winograd_2x2": Cost(1, 2, 30, 35),
+        "winograd": Cost(1, 6, 10, 35),
+        "winograd_2x2": Cost(1, 4, 30, 35),
     },
     "grad_input": {
         "direct": Cost(1),
-        "winograd": Cost(1, 4, 10, 35),
-        "winograd_2x2": Cost(1, 2, 30, 35),
+        "winograd": Cost(1, 6, 10, 35),
+        "winograd_2x2": Cost(1, 4, 30, 35),
     },
     "grad_weight": {
         "direct": Cost(1),
-        "winograd": Cost(1, 4, 8, 65),
-        "winograd_2x2": Cost(1, 2, 10, 65),
+        "winograd": Cost(1, 6, 8, 65),
+        "winograd_2x2": Cost(1, 4, 10, 65),
     },
 }
 
@@ -89,12 +89,15 @@ def estimates(x_shape, w_shape, p, which="forward"):
     for name, cost in RULES[which].items():
         if not supports(name, "cpu", w_shape, p):
             continue
-        if not cost.tile:
+        if which == "grad_weight" and cost.points and kh > 3:
+            continue  # winograd_cpu.py leaves it to "direct"
+        if not cost.points:
             made = c if which == "grad_input" else oc  # what vectors hold
             waste = _in_vectors(made) / made if made > 8 else 2  # few channels: see neighbours.py
             costs[name] = cost.product * n * oc * oh * ow * c * kh * kw * waste
             continue
-        tiles, q = n * -(-oh // cost.tile) * -(-ow // cost.tile), cost.tile + 2
+        m, q = cost.points - kh + 1, cost.points
+        tiles = n * -(-oh // m) * -(-ow // m)
         wide_c, wide_oc = _in_vectors(c), _in_vectors(oc)
         transforms = cost.transformed_weight * c * oc + cost.transformed_tile * tiles * (wide_c + wide_oc)
         costs[name] = q * q * (cost.product * tiles * c * wide_oc + transforms)

@@ -2,10 +2,17 @@
 from functools import partial
 
 from . import winograd_cpu
-from .winograd_cpu import SUPPORTS, supports
 from .winograd_tile import F2
 
 __all__ = ["SUPPORTS", "forward", "grad_input", "grad_weight", "supports"]
+
+SUPPORTS = "3x3 kernels with stride 1, dilation 1 and one group"
+
+
+def supports(w_shape, p):
+    """Whether this algorithm computes such a convolution: SUPPORTS."""
+    return tuple(w_shape[2:]) == (3, 3) and winograd_cpu.supports(w_shape, p)
+
 
 forward = partial(winograd_cpu.forward, algorithm=F2)
 grad_input = partial(winograd_cpu.grad_input, algorithm=F2)

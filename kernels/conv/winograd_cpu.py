@@ -18,11 +18,11 @@ from ..sandwich import sandwich
 from ..threads import get_num_threads, scratch, share_out
 from ..tile import lanes, most_pixels, split, tile
 from ..transpose import transpose
+from . import direct_cpu, winograd_weights
 from .direct_cpu import by_position
 from .pack import pack, pack_panel, taps, vectors_for
 from .params import conv_output_shape
-from .winograd_tile import F4, apart, inputs, outputs, products, row_width, weights
-from .winograd_weights import grad_weight
+from .winograd_tile import F2_5, F4, apart, inputs, outputs, products, row_width, weights
 
 __all__ = ["SUPPORTS", "forward", "grad_input", "grad_weight", "supports"]
 
@@ -31,27 +31,45 @@ LARGE, LARGE_FOR_FEW = 1 << 24, 1 << 21  # bytes of U from which on work goes by
 TILES = 112  # in work at a time, by panels
 CHANNELS = 128  # input channels whose U is in work at a time, by panels
 
-SUPPORTS = "3x3 kernels with stride 1, dilation 1 and one group"
+BY_KERNEL = {(3, 3): F4, (5, 5): F2_5}
+SUPPORTS = "3x3 and 5x5 kernels with stride 1, dilation 1 and one group"
 
 
 def supports(w_shape, p):
     """Whether this algorithm computes such a convolution: SUPPORTS."""
-    return tuple(w_shape[2:]) == (3, 3) and p.stride == (1, 1) and p.dilation == (1, 1) and p.groups == 1
+    return tuple(w_shape[2:]) in BY_KERNEL and p.stride == (1, 1) and p.dilation == (1, 1) and p.groups == 1
 
 
-def forward(x, w, p, bias=None, low=-np.inf, algorithm=F4, kept=None):
-    """y = max(low, conv(x, w) + bias). x: N x C x H x W, w: OC x C x 3 x 3, bias: OC -> N x OC x OH x OW."""
+def forward(x, w, p, bias=None, low=-np.inf, algorithm=None, kept=None):
+    """y = max(low, conv(x, w) + bias). x: N x C x H x W, w: OC x C x r x r, bias: OC -> N x OC x OH x OW.
+
+    algorithm: of winograd_tile.py, for the r of w; None: that of BY_KERNEL.
+    """
+    algorithm = algorithm or BY_KERNEL[w.shape[2:]]
     size = conv_output_shape(x.shape, w.shape, p)[2:]
     (top, _), (left, _) = p.padding
-    return nchw(_convolve(nhwc(x), by_position(w, 1), range(9), size, (top, left), algorithm, kept, bias, low))
+    taps = range(algorithm.r**2)
+    return nchw(_convolve(nhwc(x), by_position(w, 1), taps, size, (top, left), algorithm, kept, bias, low))
 
 
-def grad_input(gy, w, p, x_shape, algorithm=F4, kept=None):
+def grad_input(gy, w, p, x_shape, algorithm=None, kept=None):
     """gx of conv(x, w): gy convolved with the rotated kernel. gy: N x OC x OH x OW -> x_shape."""
+    algorithm = algorithm or BY_KERNEL[w.shape[2:]]
+    r = algorithm.r
     (top, _), (left, _) = p.padding
     exchanged = by_position(w, 1).transpose(0, 2, 1, 3)
-    padding = 2 - top, 2 - left
-    return nchw(_convolve(nhwc(gy), exchanged, range(8, -1, -1), x_shape[2:], padding, algorithm, kept))
+    padding = r - 1 - top, r - 1 - left
+    return nchw(_convolve(nhwc(gy), exchanged, range(r * r - 1, -1, -1), x_shape[2:], padding, algorithm, kept))
+
+
+def grad_weight(x, gy, p, w_shape, algorithm=None):
+    """gw of conv(x, w). x: N x C x H x W, gy: N x OC x OH x OW -> OC x C x r x r.
+
+    That of a 5 x 5 kernel is the direct sum: tiles of 2 x 2 hardly save time there, and lose two decimal digits.
+    """
+    if tuple(w_shape[2:]) == (5, 5):
+        return direct_cpu.grad_weight(x, gy, p, w_shape)
+    return winograd_weights.grad_weight(x, gy, p, w_shape, algorithm or F4)
 
 
 class Plan(NamedTuple):
@@ -59,7 +77,7 @@ class Plan(NamedTuple):
 
     x: np.ndarray
     y: np.ndarray
-    w: np.ndarray  # 1 x OC x C x 9
+    w: np.ndarray  # 1 x OC x C x r r
     tap: np.ndarray  # of each kernel position
     bias: np.ndarray  # of all panels
     low: float
@@ -68,12 +86,12 @@ class Plan(NamedTuple):
 
 
 def _convolve(x, w, order, size, padding, algorithm, kept, bias=None, low=-np.inf):
-    """y, N x OH x OW x OC, of x, N x H x W x C, and w, 1 x OC x C x 9, whose tap t has kernel position order[t].
+    """y, N x OH x OW x OC, of x, N x H x W x C, and w, 1 x OC x C x r r, whose tap t has kernel position order[t].
 
     padding: zeros above and left of x; may be negative. kept: what was made of w (prepare.py).
     """
     n, height, width, c = x.shape
-    oc, m, q, L = w.shape[1], algorithm.m, algorithm.m + 2, lanes(x.dtype)
+    oc, m, q, L = w.shape[1], algorithm.m, algorithm.q, lanes(x.dtype)
     y = empty((n, *size, oc), x.dtype)
     if not y.size:
         return y
@@ -103,7 +121,7 @@ def _convolve(x, w, order, size, padding, algorithm, kept, bias=None, low=-np.in
 
 
 def _by_tiles(plan, blocks, order, kept):
-    c, cv, q, total, P, b = plan.sizes[[2, 3, 10, 13, 14, 15]].tolist()
+    c, cv, m, q, total, P, b = plan.sizes[[2, 3, 9, 10, 13, 14, 15]].tolist()
     dtype, threads = plan.x.dtype, get_num_threads()
     L, cp, ocp = lanes(dtype), row_width(c, dtype), blocks * b
     us = apart(blocks * c * b, L)
@@ -111,7 +129,7 @@ def _by_tiles(plan, blocks, order, kept):
 
     def transform(U):
         panels, _ = pack(plan.w, order)
-        given = panels.reshape(-1), U, np.zeros(b, dtype), c, (q * us, us)
+        given = panels.reshape(-1), U, np.zeros(b, dtype), c, (q * us, us), q - m + 1
         share_out(_transform_weights, blocks * c, plan.addresses[1], *given)
 
     U = prepared(kept, ("U", q, tuple(order)), plan.w, q * q * us, transform)
@@ -130,13 +148,13 @@ def _by_tiles(plan, blocks, order, kept):
 
 
 @jit
-def _transform_weights(first, last, address, panels, U, zeros, C, us):
+def _transform_weights(first, last, address, panels, U, zeros, C, us, r):
     """U of all panels: units are (panel, input channel)."""
     B, size = len(zeros), U.itemsize
     for unit in range(first, last):
         block, c = unit // C, unit % C
-        panel, to = panels.ctypes.data + block * 9 * C * B * size, U.ctypes.data + unit * B * size
-        weights(address, panel, to, zeros, c, c + 1, C, us)
+        panel, to = panels.ctypes.data + block * r * r * C * B * size, U.ctypes.data + unit * B * size
+        weights(address, panel, to, zeros, c, c + 1, C, us, r)
 
 
 @jit
@@ -159,7 +177,7 @@ def _chunks(first, last, plan, U, V, M, patch, zeros, steps):
 
 
 def _by_panels(plan, blocks, order, kept):
-    c, cv, q, total, P, b = plan.sizes[[2, 3, 10, 13, 14, 15]].tolist()
+    c, cv, m, q, total, P, b = plan.sizes[[2, 3, 9, 10, 13, 14, 15]].tolist()
     dtype = plan.x.dtype
     L, chunk = lanes(dtype), -(-min(total, TILES) // P) * P
     vs, us, ms = apart(chunk * CHANNELS, L), apart(CHANNELS * b, L), apart(chunk * b, L)
@@ -169,7 +187,7 @@ def _by_panels(plan, blocks, order, kept):
 
     def transform_weights(U):
         def piece(first, last):
-            _panel_weights(first, last, plan, U, scratch("w", 9 * us, dtype), zeros[:b], steps, L)
+            _panel_weights(first, last, plan, U, scratch("w", (q - m + 1) ** 2 * us, dtype), zeros[:b], steps, L)
 
         share_out(piece, blocks * parts, pieces=blocks * parts)
 
@@ -183,7 +201,7 @@ def _by_panels(plan, blocks, order, kept):
 
     def piece(first, last, t0, t1):
         U = scratch("U", q * q * us, dtype) if kept is None else kept_U
-        M, panel = scratch("M", q * q * ms, dtype), scratch("w", 9 * us, dtype)
+        M, panel = scratch("M", q * q * ms, dtype), scratch("w", (q - m + 1) ** 2 * us, dtype)
         patch = scratch("patch", q * q * b + L, dtype)
         _panels(first, last, t0, t1, plan, V, U, M, panel, patch, zeros[:b], steps, L)
 
@@ -213,10 +231,10 @@ def _panel_weights(first, last, plan, U, panel, zeros, steps, L):
 @jit
 def _part_of_panel(plan, U, b, c0, panel, zeros, us, L):
     """U of CHANNELS input channels from c0 on and the output channels of panel b."""
-    C, q, B = plan.sizes[2], plan.sizes[10], plan.sizes[15]
+    C, m, q, B = plan.sizes[2], plan.sizes[9], plan.sizes[10], plan.sizes[15]
     K = min(CHANNELS, C - c0)
     pack_panel(plan.addresses[4], plan.w, plan.tap, panel.ctypes.data, 0, b, c0, c0 + K, c0, K, B, L)
-    weights(plan.addresses[1], panel.ctypes.data, U, zeros, 0, K, K, (q * us, us))
+    weights(plan.addresses[1], panel.ctypes.data, U, zeros, 0, K, K, (q * us, us), q - m + 1)
 
 
 @jit

@@ -6,7 +6,7 @@ import numpy as np
 from ..arrays import nchw
 from ..cuda import accumulator, contiguous, empty, launch, strided, zeros
 from .params import conv_output_shape
-from .winograd_cpu import SUPPORTS, supports
+from .winograd_2x2_cpu import SUPPORTS, supports
 
 __all__ = ["SUPPORTS", "forward", "grad_input", "grad_weight", "supports"]
 

@@ -19,7 +19,7 @@ from ..sandwich import run_sandwich, sandwich, transposed
 from ..threads import get_num_threads, scratch, share_out
 from ..tile import lanes, most_pixels, run_tile, tile
 from .pack import vectors_for
-from .winograd_tile import F4, apart, inputs
+from .winograd_tile import apart, inputs
 
 TERMS = 256  # tiles whose products are summed before they join the sum of those before
 ROWS = 112  # input channels of a block, about
@@ -40,7 +40,7 @@ class Plan(NamedTuple):
     addresses: tuple  # of the compiled B^T, A, tile and G^T
 
 
-def grad_weight(x, gy, p, w_shape, algorithm=F4):
+def grad_weight(x, gy, p, w_shape, algorithm):
     """gw of conv(x, w). x: N x C x H x W, gy: N x OC x OH x OW -> OC x C x 3 x 3."""
     x, gy = nhwc(x), nhwc(gy)
     n, height, width, c = x.shape
@@ -48,7 +48,7 @@ def grad_weight(x, gy, p, w_shape, algorithm=F4):
     if not x.size or not gy.size:
         return np.zeros(w_shape, x.dtype)
     gw = empty(w_shape, x.dtype)
-    m, q, L, vectors = algorithm.m, algorithm.m + 2, lanes(x.dtype), vectors_for(oc, x.dtype)
+    m, q, L, vectors = algorithm.m, algorithm.q, lanes(x.dtype), vectors_for(oc, x.dtype)
     P, b = most_pixels(vectors), vectors * L
     r = math.lcm(P, L) * min(max(1, ROWS // math.lcm(P, L)), -(-c // math.lcm(P, L)))
     blocks, panels = -(-c // r), -(-oc // b)
