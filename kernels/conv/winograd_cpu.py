@@ -47,9 +47,8 @@ def forward(x, w, p, bias=None, low=-np.inf, algorithm=None, kept=None):
     """
     algorithm = algorithm or BY_KERNEL[w.shape[2:]]
     size = conv_output_shape(x.shape, w.shape, p)[2:]
-    (top, _), (left, _) = p.padding
-    taps = range(algorithm.r**2)
-    return nchw(_convolve(nhwc(x), by_position(w, 1), taps, size, (top, left), algorithm, kept, bias, low))
+    order, ((top, _), (left, _)) = range(algorithm.r**2), p.padding
+    return nchw(_convolve(nhwc(x), by_position(w, 1), order, size, (top, left), algorithm, kept, bias, low))
 
 
 def grad_input(gy, w, p, x_shape, algorithm=None, kept=None):
