@@ -105,8 +105,13 @@ def join(y, plus, relu):
 
 
 def gate(gy, y):
-    """gy where y > 0 or y is NaN, 0 elsewhere: the gradient of a ReLU with output y."""
-    runs = flat(gy, y) if device_of(gy) == "cpu" else None
+    """gy where y > 0 or y is NaN, 0 elsewhere: the gradient of a ReLU with output y; on the CPU laid out as y is."""
+    if device_of(gy) != "cpu" or gy.shape != y.shape or flat(y) is None:
+        return np.where(y <= 0, gy.dtype.type(0), gy)
+    if gy.strides != y.strides:  # as after a flatten: everything that follows would stumble over it
+        given, gy = gy, empty_like(y)
+        np.copyto(gy, given)
+    runs = flat(gy, y)
     if runs is None:
         return np.where(y <= 0, gy.dtype.type(0), gy)
     gx = empty_like(gy)

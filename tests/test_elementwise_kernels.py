@@ -52,6 +52,16 @@ def test_the_gate_passes_positive_and_nan(dtype, shape, layout):
     assert got.dtype == dtype
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), SHAPE])
+def test_the_gate_of_another_layout_is_laid_out_as_y(shape):
+    gy, y = (np.random.default_rng(seed).standard_normal(shape).astype(np.float32) for seed in (0, 1))
+    last = y.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2)
+    got = gate(gy, last)
+    assert got.strides == last.strides
+    np.testing.assert_array_equal(got, np.where(y <= 0, 0, gy))
+
+
+
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("shape", [SHAPE, (3, 5, 2, 2), (0, 2, 1, 1)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
