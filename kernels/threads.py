@@ -26,7 +26,8 @@ DEALT = 0.75  # the share of a range that the large parts have
 
 _settings = {"threads": None, "cores": None}  # how many threads there should be, and the cores that a caller may use
 _local = threading.local()
-_jobs, _workers, _asleep = SimpleQueue(), [], set()  # the last: system's numbers of the workers that wait in `get`
+_jobs, _workers = SimpleQueue(), []
+_asleep, _moved = set(), set()  # the system's numbers of workers: those that wait in `get`; see `_wake_elsewhere`
 _posted = np.zeros(1, np.int64)  # how many jobs there have been
 
 _this_core = getattr(ctypes.PyDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
@@ -136,7 +137,7 @@ def _wake_elsewhere():
     """Have the workers that sleep wake on other cores than this one, which is about to be busy.
 
     Linux tends to wake a thread where its waker runs, and in a virtual machine to leave both there for tens of
-    milliseconds.
+    milliseconds. Once awake it may use all cores again that its caller may.
     """
     if _this_core is None:
         return
@@ -144,13 +145,12 @@ def _wake_elsewhere():
     others = allowed - {_this_core()} or allowed
     for worker in tuple(_asleep):
         _run_on(worker, others)
+        _moved.add(worker)
 
 
 def _run_on(worker, cores):
-    """Choose the cores of a worker; nothing happens if `cores` is None, or the system forbids it."""
-    if cores:
-        with contextlib.suppress(OSError):
-            os.sched_setaffinity(worker, cores)
+    with contextlib.suppress(OSError):  # a system that forbids it, or a worker that has gone
+        os.sched_setaffinity(worker, cores)
 
 
 def _serve(jobs):
@@ -163,7 +163,9 @@ def _serve(jobs):
         _asleep.add(me)
         job = jobs.get()
         _asleep.discard(me)
-        _run_on(me, _settings["cores"])  # it is awake, on another core than its caller: now it may go where it should
+        if me in _moved:
+            _moved.discard(me)
+            _run_on(me, _settings["cores"])
         job.work()
         seen = int(_posted[0])
         if jobs.empty():
@@ -176,6 +178,7 @@ def _after_fork():
     _jobs = SimpleQueue()
     _workers.clear()
     _asleep.clear()
+    _moved.clear()
     _local.busy = False
 
 
