@@ -85,10 +85,13 @@ def pack_panel(address, w, tap, panel, g, b, k0, k1, k_start, K, B, L):
                 if fits and so == 1 and T == 1 and tap[0] == 0:
                     copy(panel + ((k - k_start) * B + column) * size, w.ctypes.data + at * size, L * size)
                 elif fits:
+                    t, c = e % T, e // T
                     for j in range(L):
-                        t = tap[(e + j) % T] if j < count else -1
-                        place = t * K + k - k_start + (e + j) // T
-                        table[j] = junk.ctypes.data if t < 0 else panel + (place * B + column) * size
+                        place = (tap[t] * K + k - k_start + c) * B + column
+                        table[j] = junk.ctypes.data if j >= count or tap[t] < 0 else panel + place * size
+                        t += 1  # a division would take longer than all the rest
+                        if t == T:
+                            t, c = 0, c + 1
                     run_transpose(address, w.ctypes.data + at * size, so, table.ctypes.data, 0.0)
                 else:
                     for j in range(count):

@@ -19,10 +19,10 @@ from .correlate import SCRATCH, clashes, condensed, fill
 from .neighbours import narrowed, neighbours
 from .pack import vectors_for
 
-PART = 64  # input channels whose weight gradient is summed at a time,
-WIDE_PART = 256  # and where there is only one tap
+PART, PANELS = 64, 1  # input channels whose weight gradient is summed at a time, and panels of output channels:
+WIDE_PART, WIDE_PANELS = 256, 4  # their sums, one for each tap, are gone through once for each block of pixels
+LEAST = 16  # input channels of a unit of work, if it is made smaller
 PIECES = 8  # of work there should be at least: where there are fewer, the pixels are shared out as well
-PANELS = 2  # panels of output channels, likewise: their sums are gone through once for each block of pixels
 FEWEST, TERMS = 128, 128  # of a sum over pixels that are added up in x's dtype, before they join a sum in float64
 FEW = 8  # tiles that read a gradient: for more it is copied, so that what a panel has lies together
 SMALL = 1 << 16  # sums that are added up and brought into order by one thread
@@ -96,7 +96,7 @@ def _plan(x_shape, gw_shape, walk, dtype):
     vectors = vectors_for(ocg, dtype)
     width_b = vectors * lanes(dtype)
     panels = -(-ocg // width_b)
-    part, together = min(cg, PART if len(order) > 1 else WIDE_PART), min(PANELS, panels)
+    part, together = _unit(g, cg, panels, width_b, len(order), clashes(c, dtype), n * rows * cols)
     units = g * -(-cg // part) * -(-panels // together)
     terms = min(TERMS, max(FEWEST, n * rows * cols * units // (2 * PIECES)))
     blocks = _blocks(n, rows, cols, terms, sw * part * dtype.itemsize)
@@ -119,6 +119,22 @@ def _plan(x_shape, gw_shape, walk, dtype):
         geometry, blocks, runs, heights, order, address, pixels, width_b, units, shares, inputs, given, sums,
         most_images * most_rows, bool(in_place),
     )
+
+
+def _unit(g, cg, panels, width, taps, clashing, pixels):
+    """(input channels, panels of output channels) of a unit of work.
+
+    Where there are fewer units than PIECES they are made smaller, if gradients read once more are less than sums of
+    another share of the pixels.
+    """
+    part, together = (PART, PANELS) if taps > 1 else (WIDE_PART, WIDE_PANELS)
+    if taps == 1 and clashing:  # less of each pixel, for all of them meet in the same few lines
+        part //= 2
+    part, together = split(cg, part), split(panels, together)
+    heavy = 4 * taps * cg > pixels  # sums have 8 bytes, gradients 4, and sums are cleared, added to and joined
+    while heavy and g * -(-cg // part) * -(-panels // together) < PIECES and (together > 1 or part >= 2 * LEAST):
+        part, together = (part, -(-together // 2)) if together > 1 else (-(-part // 2), 1)
+    return part, together
 
 
 def _blocks(n, rows, cols, terms, pixel_bytes):
