@@ -4,9 +4,9 @@ M. Lin, Q. Chen and S. Yan, "Network in network", 2013 (arXiv:1312.4400): sectio
 layer, section 3.2 and figure 4 for global average pooling, section 4 for dropout between the mlpconv layers.
 
 nin_cifar is the network of the lecture (S. Raschka, STAT 479: Deep Learning, Spring 2019, lecture 13, nin-cifar10),
-966,986 parameters. Deviations from the lecture: `forward` returns the scores alone, not (scores, probabilities), and
-the last pooling is over the whole map, whatever its size, which is the lecture's 8x8 for 32x32 images. Initial weights
-are those of the layers (PyTorch's), as there.
+966,986 parameters. Deviations from the lecture: `forward` returns the scores alone, not (scores, probabilities); the
+last pooling is over the whole map, whatever its size, which is the lecture's 8x8 for 32x32 images; initial weights are
+Glorot's: with those of the layers, as there, half of the classes were lost behind the last ReLU (seed 0).
 
 nin_imagenet is the authors' network for ImageNet, which the paper does not describe: the widths, the pooling with
 sizes rounded up and the one dropout before the last block are those of the authors' published Caffe definition.
@@ -90,7 +90,8 @@ def nin(num_classes=10, in_channels=3, *, blocks=CIFAR, dropout=0.5, batch_norm=
 
 _IMAGENET = {"num_classes": 1000, "blocks": IMAGENET, "initial": xavier_}
 MODELS = {
-    "nin_cifar": Model(nin, (3, 32, 32), "Network in Network for CIFAR-10 (Lin et al. 2013, lecture 13)"),
+    "nin_cifar": Model(nin, (3, 32, 32), "Network in Network for CIFAR-10 (Lin et al. 2013, lecture 13)",
+                       {"initial": xavier_}),
     "nin_imagenet": Model(nin, (3, 224, 224), "Network in Network for ImageNet (Lin et al. 2013)", _IMAGENET),
     "nin_imagenet_bn": Model(
         nin, (3, 224, 224), "Network in Network for ImageNet with batch norm (Canziani et al. 2016)",
