@@ -6,6 +6,7 @@ What waits never makes the whole larger than the arrays alone have been at some 
 """
 import math
 from threading import RLock
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,33 +15,40 @@ SMALL = 1 << 16  # bytes below which the C library does this well enough
 LITTLE = 1 << 26  # bytes that may wait in any case
 
 _lock = RLock()  # a dying array may come at any time, also from the garbage collector in the middle of `empty`
-_waiting = {}  # bytes -> memory of so many bytes, of arrays that have died; what died last is at the end
+_waiting = {}  # capacity -> Blocks of arrays that have died; what died last is at the end
 _bytes = {"used": 0, "waiting": 0, "most used": 0}
 
 
 class _Owner:
     """Stands behind an array and all its views; when the last of them dies, their memory waits for the next."""
 
-    __slots__ = ("__array_interface__", "memory")
+    __slots__ = ("__array_interface__", "block")
 
-    def __init__(self, memory):
-        self.memory = memory
-        start = memory.__array_interface__["data"][0]
-        self.__array_interface__ = {
-            "data": (-(-start // LINE) * LINE, False), "shape": (memory.size - LINE,), "typestr": "|u1", "version": 3,
-        }
+    def __init__(self, block, shape, dtype):
+        self.block = block
+        self.__array_interface__ = {"data": (block.start, False), "shape": shape, "typestr": dtype.str, "version": 3}
 
     def __del__(self):
         if _keep is not None:  # at the end of the process modules are taken apart
-            _keep(self.memory)
+            _keep(self.block)
+
+
+class _Block(NamedTuple):
+    """Memory of some capacity, and the address of its first line."""
+
+    memory: np.ndarray
+    capacity: int
+    start: int
 
 
 def empty(shape, dtype):
     """An uninitialised array like np.empty, in recycled memory if it is large."""
-    size = math.prod(shape if isinstance(shape, (tuple, list)) else (shape,)) * np.dtype(dtype).itemsize
+    shape = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
     if size < SMALL:
         return np.empty(shape, dtype)
-    return np.asarray(_Owner(_take(capacity(size))))[:size].view(dtype).reshape(shape)
+    return np.asarray(_Owner(_take(capacity(size)), shape, dtype)).view()  # a view: it and its views have one base
 
 
 def empty_like(a):
@@ -64,16 +72,17 @@ def _take(size):
             _bytes["waiting"] -= size
             return _waiting[size].pop()
         _shrink(max(LITTLE, _bytes["most used"] - _bytes["used"]))
-    return np.empty(size + LINE, np.uint8)
+    memory = np.empty(size + LINE, np.uint8)
+    return _Block(memory, size, -(-memory.ctypes.data // LINE) * LINE)
 
 
-def _keep(memory):
+def _keep(block):
     """Let memory wait for the next array of its capacity."""
-    size = memory.size - LINE
+    size = block.capacity
     with _lock:
         _bytes["used"] -= size
         _bytes["waiting"] += size
-        _waiting[size] = [*_waiting.pop(size, ()), memory]
+        _waiting[size] = [*_waiting.pop(size, ()), block]
 
 
 def _shrink(most):

@@ -16,6 +16,7 @@ import ctypes
 import math
 import os
 import threading
+from functools import lru_cache
 from itertools import count
 from numbers import Integral
 from queue import SimpleQueue
@@ -58,12 +59,15 @@ def scratch(slot, shape, dtype):
 
     For what lives only inside one kernel call: memory fresh from the system costs more than most uses of it.
     """
-    buffers = _local.__dict__.setdefault("buffers", {})
-    size = math.prod(shape if isinstance(shape, tuple) else (shape,)) * np.dtype(dtype).itemsize
-    memory = buffers.get(slot)
-    if memory is None or memory.size < size:
-        memory = buffers[slot] = np.empty(size, np.uint8)
-    return np.ndarray(shape, dtype, memory)
+    arrays = _local.__dict__.setdefault("scratch", {}).setdefault(slot, {})
+    if (shape, dtype) not in arrays:
+        size = math.prod(shape if isinstance(shape, tuple) else (shape,)) * np.dtype(dtype).itemsize
+        memory = arrays.get("memory")
+        if memory is None or memory.size < size:
+            arrays.clear()  # they hold the smaller memory
+            memory = arrays["memory"] = np.empty(size, np.uint8)
+        arrays[shape, dtype] = np.ndarray(shape, dtype, memory)
+    return arrays[shape, dtype]
 
 
 class _Job:
@@ -126,6 +130,7 @@ def share_out(function, size, *arguments, pieces=None):
         raise job.error
 
 
+@lru_cache(1024)
 def _bounds(size, pieces, threads):
     """Where the parts begin and end: one large part a thread, then small ones."""
     bounds = [size * i // pieces for i in range(pieces + 1)]

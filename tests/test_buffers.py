@@ -39,6 +39,12 @@ def test_a_view_keeps_its_array_alive():
     assert (view == 7).all()
 
 
+def test_an_array_and_its_views_have_one_base():
+    a = buffers.empty((1000, 100), np.float32)
+    assert isinstance(a.base, np.ndarray), "by which autograd knows that they share memory"
+    assert a[3:].T.base is a.base
+
+
 def test_shapes_types_and_small_arrays():
     for shape, dtype in (((3, 0, 5), "float32"), ((2, 3), "float64"), ((70, 40, 30), "float64"), ((), "float32")):
         a = buffers.empty(shape, dtype)
