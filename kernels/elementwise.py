@@ -100,23 +100,8 @@ def join(y, plus, relu):
     if runs is None:
         np.add(y, plus, out=y)
         return np.maximum(y, 0, out=y) if relu else y
-    share_out(_loops()[2], y.size, *runs, 0.0 if relu else -np.inf, pieces=None if y.size >= LITTLE else 1)
+    share_out(_loops()[1], y.size, *runs, 0.0 if relu else -np.inf, pieces=None if y.size >= LITTLE else 1)
     return y
-
-
-def gate(gy, y):
-    """gy where y > 0 or y is NaN, 0 elsewhere: the gradient of a ReLU with output y; on the CPU laid out as y is."""
-    if device_of(gy) != "cpu" or gy.shape != y.shape or flat(y) is None:
-        return np.where(y <= 0, gy.dtype.type(0), gy)
-    if gy.strides != y.strides:  # as after a flatten: everything that follows would stumble over it
-        given, gy = gy, empty_like(y)
-        np.copyto(gy, given)
-    runs = flat(gy, y)
-    if runs is None:
-        return np.where(y <= 0, gy.dtype.type(0), gy)
-    gx = empty_like(gy)
-    share_out(_loops()[1], gy.size, *runs, *flat(gx), pieces=None if gy.size >= LARGE else 1)
-    return gx
 
 
 def flat(*arrays):
@@ -132,7 +117,7 @@ def flat(*arrays):
 
 @lru_cache(1)
 def _loops():
-    """The loops of `rectify`, `gate` and `join`: made on first use, so that importing this file does not import Numba.
+    """The loops of `rectify` and `join`: made on first use, so that importing this file does not import Numba.
 
     They take slices first: only indices that start at 0 are vectorised.
     """
@@ -145,17 +130,10 @@ def _loops():
             y[i] = zero if x[i] <= zero else x[i]
 
     @jit
-    def gate_run(first, last, gy, y, gx):
-        zero, gy, y, gx = gy.dtype.type(0), gy[first:last], y[first:last], gx[first:last]
-        for i in range(gx.size):
-            passed = gy[i]  # read in any case: with a branch around it the loop would not be vectorised
-            gx[i] = zero if y[i] <= zero else passed
-
-    @jit
     def join_run(first, last, y, plus, low):
         low, y, plus = y.dtype.type(low), y[first:last], plus[first:last]
         for i in range(y.size):
             total = y[i] + plus[i]
             y[i] = low if total <= low else total
 
-    return rectify_run, gate_run, join_run
+    return rectify_run, join_run

@@ -34,7 +34,8 @@ class Function:
 
     Keyword arguments of the constructor become attributes. `forward` keeps what `backward` needs with
     `self.save(...)`; `backward` reads it as Tensors from `self.saved` and returns one gradient per input (None where
-    there is none; a single one need not be in a tuple). `self.needs[i]` says whether input i wants a gradient.
+    there is none; a single one need not be in a tuple). `self.needs[i]` says whether input i wants a gradient, and
+    in `backward` `self.owns_gradient` whether nobody else will read gy, so that a result may take its place.
     """
 
     registry = {}  # name -> subclass: every differentiable operation there is
@@ -42,6 +43,7 @@ class Function:
     edges = ()  # per input: the Function that made it, the leaf itself, or None if it needs no gradient
     order = None  # when it became part of a graph
     where = None  # the user's line, recorded in anomaly mode
+    owns_gradient = False
     _saved = None
     _pending = ()
 
@@ -273,7 +275,7 @@ def _walk(seeds, wanted, deliver, retain_graph, create_graph):
     nodes = _reachable([t._fn or t for t, _ in seeds])
     wanted_ids = {id(n) for n in (nodes if wanted is None else wanted) if wanted is not None or isinstance(n, Tensor)}
     useful = _leading_to(nodes, wanted_ids)
-    pending = {}
+    pending, overwriting = {}, not create_graph and not anomaly.get()
     with Setting(grad_enabled, bool(create_graph)):
         for t, g in seeds:
             _add(pending, t._fn or t, g)
@@ -286,11 +288,13 @@ def _walk(seeds, wanted, deliver, retain_graph, create_graph):
             if node.hooks:
                 g = run_hooks(node.hooks, g)
             if isinstance(node, Function) and not useful.isdisjoint(map(id, node.edges)):
+                node.owns_gradient = overwriting and unshared and id(node) not in wanted_ids
                 _spread(pending, node, g)
                 if not (retain_graph or create_graph):
                     node._saved = None
             if id(node) in wanted_ids:
                 deliver(node, g, unshared)
+            g = None  # what comes next may be a view of it, which nobody else holds
 
 
 def _reachable(roots):

@@ -5,7 +5,8 @@ from layouts import LAYOUTS
 
 import minigrad as mg
 from minigrad.kernels import elementwise
-from minigrad.kernels.elementwise import apply, flat, gate, join
+from minigrad.kernels.elementwise import apply, flat, join
+from minigrad.kernels.gate import gate, gate_and_sum
 
 SHAPE = (4, 24, 74, 75)  # more than LARGE elements
 
@@ -60,6 +61,26 @@ def test_the_gate_of_another_layout_is_laid_out_as_y(shape):
     assert got.strides == last.strides
     np.testing.assert_array_equal(got, np.where(y <= 0, 0, gy))
 
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("shape", [SHAPE, (3, 5, 2, 2), (2, 1, 3, 3), (0, 2, 1, 1), (70, 300, 9, 9)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_gate_of_a_free_gradient_takes_its_place_and_knows_its_sums(dtype, shape, layout):
+    rng = np.random.default_rng(0)
+    gy, y = (layout(rng.standard_normal(shape).astype(dtype)) for _ in range(2))
+    wanted = np.where(y <= 0, 0, gy)
+    got, sums = gate_and_sum(gy, y, free=True)
+    np.testing.assert_array_equal(got, wanted)
+    whole = y.size and flat(y) is not None
+    assert (got is gy) == bool(whole)
+    assert (sums is not None) == bool(whole and (y.strides[1] == y.itemsize or y.shape[1] == 1))
+    if sums is not None:
+        np.testing.assert_allclose(sums, wanted.astype(float).sum((0, 2, 3)), rtol=0, atol=1e-4)
+    untouched = layout(rng.standard_normal(shape).astype(dtype))
+    before = untouched.copy()
+    assert gate_and_sum(untouched, y)[1] is None
+    np.testing.assert_array_equal(untouched, before)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)

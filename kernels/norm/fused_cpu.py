@@ -16,7 +16,8 @@ from math import gcd
 import numpy as np
 
 from ..buffers import empty
-from ..elementwise import gate, rectify
+from ..elementwise import rectify
+from ..gate import gate
 from ..jit import jit
 from ..threads import scratch, share_out
 from .layouts import as_logical, from_weights

@@ -9,6 +9,7 @@ Krizhevsky 2010 (ReLU6), Dugas et al. 2000 (softplus), Hendrycks & Gimpel 2016 (
 Masks are multiplied where they can be: on random signs NumPy's `where` takes more than ten times as long.
 """
 from minigrad.kernels import elementwise
+from minigrad.kernels.gate import gate_and_sum
 
 from ..autograd import Function
 from ..device import array_module
@@ -54,15 +55,21 @@ class ReLU(Function):
 
     def backward(self, gy):
         (y,) = self.saved
-        return Gate()(gy, y)
+        return Gate(free=self.owns_gradient)(gy, y)
 
 
 class Gate(Function):
-    """gx = gy where y > 0 or y is NaN, 0 elsewhere: the gradient of a ReLU; constant in y but at 0."""
+    """gx = gy where y > 0 or y is NaN, 0 elsewhere: the gradient of a ReLU; constant in y but at 0.
+
+    free: whether gx may take the place of gy. sums: of gx over all dimensions but the second, where they are known.
+    """
+
+    free, sums = False, None
 
     def forward(self, gy, y):
         self.save(y)
-        return elementwise.gate(gy, y)
+        gx, self.sums = gate_and_sum(gy, y, self.free)
+        return gx
 
     def backward(self, ggx):
         (y,) = self.saved

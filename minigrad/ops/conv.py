@@ -14,7 +14,7 @@ from ..autograd import Function
 from ..device import device_of
 from ..kept import kept
 from ..modes import Setting
-from ..tensor import as_tensor
+from ..tensor import Tensor, as_tensor
 from .activation import Gate
 from .promotion import as_float, same_dtype
 from .shape import pad
@@ -55,12 +55,18 @@ class Conv2d(_Conv):
 
     def backward(self, gy):
         x, w, *y = self.saved
+        gate = Gate(free=self.owns_gradient)
         if self.relu:
-            gy = Gate()(gy, *y)
+            gy = gate(gy, *y)
         gx = self.partner(Conv2dInputGrad, self.kept)(gy, w) if self.needs[0] else None
         gw = self.partner(Conv2dWeightGrad)(x, gy) if self.needs[1] else None
-        gb = gy.sum((0, 2, 3)) if True in self.needs[2:3] else None
+        gb = _bias_gradient(gy, gate.sums) if True in self.needs[2:3] else None
         return (gx, gw, gb, gy)[: len(self.needs)]
+
+
+def _bias_gradient(gy, sums):
+    """The sum of gy over all dimensions but the channels; sums: the same, if it is known."""
+    return gy.sum((0, 2, 3)) if sums is None else Tensor._wrap(sums.astype(gy.dtype))
 
 
 class Conv2dInputGrad(_Conv):

@@ -67,7 +67,7 @@ class Normalize(_Normalize):
     def backward(self, gy):
         x, w, b, y = self.saved  # a ReLU's gate is known from x, w and b, or from y
         if y is not None:
-            gy = Gate()(gy, y)
+            gy = Gate(free=self.owns_gradient)(gy, y)
         inputs = gy, x, *given(w), *given(b)
         gx = affine_sums = None
         if self.needs[0]:

@@ -1,8 +1,9 @@
 """Recipes: trainings whose results are known, as data. `minigrad train --recipe NAME` takes the options of one.
 
 The lecture is S. Raschka, STAT 479: Deep Learning, Spring 2019, lecture 13; what it leaves open is as PyTorch
-has it by default: constant rates, SGD without momentum, no augmentation. Deviation: images are normalised by the mean
-and the standard deviation of each channel.
+has it by default: constant rates, SGD without momentum, no augmentation. Deviations: images are normalised by the mean
+and the standard deviation of each channel; convnet_allconv and nin_cifar start from Glorot's weights (their files say
+why).
 
 The All-CNN paper (Springenberg et al. 2014, section 3, table 3) chose its rate among 0.25, 0.1, 0.05 and 0.01 and does
 not state the size of its batches; here they are 0.05 and 128. Deviations: its images were whitened, and its weight
