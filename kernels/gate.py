@@ -11,7 +11,7 @@ import numpy as np
 
 from .arrays import device_of
 from .buffers import empty_like
-from .elementwise import LARGE, flat
+from .elementwise import LARGE, apply, flat
 from .threads import scratch, share_out
 
 TERMS = 64  # numbers that are added up in the array's dtype
@@ -29,45 +29,39 @@ def gate(gy, y, free=False):
 
 
 def gate_and_sum(gy, y, free=False):
-    """The same, and its sum over all dimensions but the second; None where that would take another walk."""
+    """The same, and its sum over all dimensions but the second; None where that would take another walk.
+
+    free changes no bit of either.
+    """
     if device_of(gy) != "cpu" or gy.shape != y.shape or gy.dtype != y.dtype or flat(y) is None or y.size == 0:
         return np.where(y <= 0, gy.dtype.type(0), gy), None
     if gy.strides != y.strides:  # as after a flatten: everything that follows would stumble over it
-        given, gy, free = gy, empty_like(y), True
+        given, gy = gy, empty_like(y)
         np.copyto(gy, given)
-    out, into, behind = _loops()
+    elif not free:
+        gy = apply(np.positive, gy)
+    plain, summing = _loops()
     pieces = PIECES if y.size >= LARGE else 1
-    if not free:
-        gx = empty_like(gy)
-        share_out(out, y.size, *flat(gy, y), *flat(gx), pieces=min(pieces, 2))
-        return gx, None
     channels = y.shape[1] if y.ndim > 1 else 1
     if channels > 1 and y.strides[1] != y.itemsize:
-        share_out(into, y.size, *flat(gy, y), pieces=pieces)
+        share_out(plain, y.size, *flat(gy, y), pieces=pieces)
         return gy, None
     rows = y.size // channels
     together = gcd(rows, 1 << max(0, (WIDTH // channels).bit_length() - 1))
     wide = together * channels
     sums = scratch("gate sums", (max(1, min(y.size // PART, y.size // wide)), wide), np.float64)
-    share_out(behind, len(sums), *flat(gy, y), sums, pieces=pieces)
+    share_out(summing, len(sums), *flat(gy, y), sums, pieces=pieces)
     return gy, sums.reshape(-1, channels).sum(0)
 
 
 @lru_cache(1)
 def _loops():
-    """The loops into another array, into gy's place, and there with sums: made on first use, because they load Numba.
+    """The loops without and with sums: made on first use, so that importing this file does not import Numba.
 
     They take slices first: only indices that start at 0 are vectorised; and read what they may not need: a branch would
     not be.
     """
     from .jit import jit
-
-    @jit
-    def gate_run(first, last, gy, y, gx):
-        zero, gy, y, gx = gy.dtype.type(0), gy[first:last], y[first:last], gx[first:last]
-        for i in range(gx.size):
-            passed = gy[i]
-            gx[i] = zero if y[i] <= zero else passed
 
     @jit
     def gate_in_place(first, last, gy, y):
@@ -96,4 +90,4 @@ def _loops():
                 for k in range(K):
                     sums[part, k] += some[k]
 
-    return gate_run, gate_in_place, gate_in_place_and_sum
+    return gate_in_place, gate_in_place_and_sum
