@@ -89,6 +89,7 @@ class _Job:
             except BaseException as error:
                 self.error = error
             if next(self.done) == pieces:
+                self.function = self.arguments = None  # a worker keeps its last job: nobody's arrays with it
                 self.over[0] = 1
                 self.finished.release()
 

@@ -34,6 +34,16 @@ def test_every_piece_is_done_once(size, pieces):
     assert (done == 1).all()
 
 
+def test_what_was_shared_out_is_held_by_nobody_afterwards():
+    def wait(first, last, array):
+        time.sleep(0.001)
+
+    for _ in range(20):
+        array = np.zeros(10)
+        threads.share_out(wait, 16, array, pieces=16)
+        assert sys.getrefcount(array) == 2, "a worker that kept its last job would keep the memory of its arrays"
+
+
 def test_several_threads_take_part():
     seen = set()
 
