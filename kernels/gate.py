@@ -44,13 +44,13 @@ def gate_and_sum(gy, y, free=False):
     pieces = PIECES if y.size >= LARGE else 1
     channels = y.shape[1] if y.ndim > 1 else 1
     if channels > 1 and y.strides[1] != y.itemsize:
-        share_out(plain, y.size, *flat(gy, y), pieces=pieces)
+        share_out(plain, y.size, *flat(gy), *flat(y), pieces=pieces)
         return gy, None
     rows = y.size // channels
     together = gcd(rows, 1 << max(0, (WIDTH // channels).bit_length() - 1))
     wide = together * channels
     sums = scratch("gate sums", (max(1, min(y.size // PART, y.size // wide)), wide), np.float64)
-    share_out(summing, len(sums), *flat(gy, y), sums, pieces=pieces)
+    share_out(summing, len(sums), *flat(gy), *flat(y), sums, pieces=pieces)
     return gy, sums.reshape(-1, channels).sum(0)
 
 

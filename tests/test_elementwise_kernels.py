@@ -79,7 +79,7 @@ def test_the_gate_of_a_free_gradient_takes_its_place_and_knows_its_sums(dtype, s
         np.testing.assert_allclose(sums, wanted.astype(float).sum((0, 2, 3)), rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("shape", [(4, 3, 5, 5), (8, 96, 32, 32)])
+@pytest.mark.parametrize("shape", [(4, 3, 5, 5), (8, 96, 32, 32), (4, 1, 28, 28), (4, 8, 1, 1), (1, 1, 9, 9)])
 def test_the_gate_gives_the_same_bits_whether_a_gradient_is_free_or_not(shape):
     gy, y = (np.random.default_rng(seed).standard_normal(shape).astype(np.float32) for seed in (0, 1))
     gy, y = (a.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2) for a in (gy, y))

@@ -65,8 +65,8 @@ class Conv2d(_Conv):
 
 
 def _bias_gradient(gy, sums):
-    """The sum of gy over all dimensions but the channels; sums: the same, if it is known."""
-    return gy.sum((0, 2, 3)) if sums is None else Tensor._wrap(sums.astype(gy.dtype))
+    """The sum of gy over all dimensions but the channels; sums: the same, if it is known, without a graph."""
+    return gy.sum((0, 2, 3)) if sums is None or gy.requires_grad else Tensor._wrap(sums.astype(gy.dtype))
 
 
 class Conv2dInputGrad(_Conv):
