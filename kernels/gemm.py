@@ -10,7 +10,7 @@ import numpy as np
 from .buffers import empty
 from .conv.pack import pack
 from .jit import jit
-from .threads import get_num_threads, scratch, share_out
+from .threads import get_num_threads, own, share_out
 from .tile import most_pixels, run_tile, split, tile
 
 SMALL = 1 << 18  # multiplications up to which OpenBLAS keeps to the calling thread
@@ -58,17 +58,14 @@ def _product(a, b, kept=None):
     parts = min(panels.shape[1], -(-4 * threads // tiles)) if tiles < 4 * threads else 1
     steps = a.strides[0] // a.itemsize, a.strides[1] // a.itemsize
     sizes = np.array([m, k, n, *steps, pixels, width, panels.shape[1], parts], np.int64)
-
-    def piece(first, last):
-        edge = scratch("edge", pixels * width, np.float64 if long else a.dtype)
-        _tiles(first, last, address, a.ctypes.data, panels.reshape(-1), y, edge, np.zeros(width, a.dtype), long, sizes)
-
-    share_out(piece, tiles * parts, pieces=min(tiles * parts, 4 * threads))
+    given = address, a.ctypes.data, panels.reshape(-1), y, np.zeros(width, a.dtype), long, sizes
+    edge = own("edge", pixels * width, np.float64 if long else a.dtype)
+    share_out(_tiles, tiles * parts, *given, own=(edge,), pieces=min(tiles * parts, 4 * threads))
     return y
 
 
 @jit
-def _tiles(first, last, address, a, panels, y, edge, zeros, long, sizes):
+def _tiles(first, last, address, a, panels, y, zeros, long, sizes, edge):
     M, K, N, row, column, P, B, blocks, parts = sizes
     size, offset = y.itemsize, np.zeros(1, np.int64)
     for unit in range(first, last):

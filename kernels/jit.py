@@ -44,7 +44,11 @@ class _Announced:
 class StampedCache(_Announced, FunctionCache):
     """Numba's cache on disk, whose entries also depend on the stamp."""
 
+    named = False  # whether the name stands for what the function has from around it, which has no lasting identity
+
     def _index_key(self, sig, codegen):
+        if self.named:
+            return sig, codegen.magic_tuple(), stamp()
         return *super()._index_key(sig, codegen), stamp()
 
 
@@ -55,6 +59,15 @@ class NoCache(_Announced, NullCache):
 def jit(function):
     """Compile `function` in nopython mode on its first call; it releases the GIL while it runs."""
     return _cached(numba.njit(nogil=True, fastmath=FASTMATH, error_model="numpy")(function), function)
+
+
+def jit_as(function, name):
+    """`jit` for a function made inside another one: kept on disk under this name, which says all that it depends on."""
+    function.__qualname__ = name
+    compiled = jit(function)
+    if isinstance(compiled._cache, StampedCache):
+        compiled._cache.named = True
+    return compiled
 
 
 def _cached(compiled, function):

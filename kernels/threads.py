@@ -4,11 +4,11 @@ Compiled loops release the GIL (jit.py), so plain Python threads run them side b
 place of Numba's own `prange`: its threading layers abort or hang when used from two threads, inside each other or after
 a fork ("omp" kills forked children, "workqueue" aborts on concurrent use), and `parallel=True` triples compile time.
 
+- A worker gets a compiled loop without the GIL (handover.py), and comes back to Python only to sleep.
 - The caller works too, and only waits for pieces that another thread has begun: two callers at once share the workers.
 - Inside a piece of work `share_out` runs everything in place: nested use is an ordinary loop.
 - A forked child starts a pool of its own when it first needs one.
-- Half of the range and more is dealt out in one large part to each thread, the rest in small ones to whoever is done:
-  each part taken is a wait for the GIL.
+- Most of the range is dealt out in one large part to each thread, the rest in small ones to whoever is done.
 Which thread computes what, and where a part begins and ends, never changes a bit of the result.
 """
 import contextlib
@@ -17,19 +17,16 @@ import math
 import os
 import threading
 from functools import lru_cache
-from itertools import count
 from numbers import Integral
-from queue import SimpleQueue
 
 import numpy as np
 
 DEALT = 0.75  # the share of a range that the large parts have
+MOST, FIELDS = 256, 16  # workers that there may be, and int64 numbers of the mailbox of each: two cache lines
 
 _settings = {"threads": None, "cores": None}  # how many threads there should be, and the cores that a caller may use
 _local = threading.local()
-_jobs, _workers = SimpleQueue(), []
-_asleep, _moved = set(), set()  # the system's numbers of workers: those that wait in `get`; see `_wake_elsewhere`
-_posted = np.zeros(1, np.int64)  # how many jobs there have been
+_workers, _asleep = [], set()
 
 _this_core = getattr(ctypes.PyDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
 
@@ -70,88 +67,146 @@ def scratch(slot, shape, dtype):
     return arrays[shape, dtype]
 
 
-class _Job:
-    """Pieces of a range: `work` takes the next one until there is none left."""
-
-    def __init__(self, function, bounds, arguments):
-        self.function, self.bounds, self.arguments = function, bounds, arguments
-        self.taken, self.done, self.error = count(), count(1), None  # next() on a count is atomic
-        self.finished = threading.Lock()
-        self.finished.acquire()
-        self.over = np.zeros(1, np.int64)  # the same as `finished`, to be watched
-
-    def work(self):
-        pieces = len(self.bounds) - 1
-        while (i := next(self.taken)) < pieces:
-            try:
-                if self.error is None:
-                    self.function(self.bounds[i], self.bounds[i + 1], *self.arguments)
-            except BaseException as error:
-                self.error = error
-            if next(self.done) == pieces:
-                self.function = self.arguments = None  # a worker keeps its last job: nobody's arrays with it
-                self.over[0] = 1
-                self.finished.release()
+def own(slot, size, dtype):
+    """The same for `share_out`: a row of `size` elements or a few more for each thread that may take part."""
+    line = 64 // np.dtype(dtype).itemsize
+    return scratch(slot, (get_num_threads(), -(-size // line) * line), dtype)
 
 
-def share_out(function, size, *arguments, pieces=None):
+def share_out(function, size, *arguments, own=(), pieces=None):
     """Call function(start, stop, *arguments) on consecutive parts of range(size), until all of it is done.
 
-    pieces: how many parts, one a thread if left out. What a part raises is raised here.
+    own: arrays of which each thread gets a row of its own, after the arguments. pieces: how many parts, one a thread if
+    left out. A compiled function runs without the GIL from beginning to end. What a part raises is raised here, for a
+    compiled function as RuntimeError.
     """
-    threads = 1 if getattr(_local, "busy", False) else get_num_threads()
-    pieces = min(size, threads if pieces is None else pieces)
-    if threads == 1 or pieces <= 1:
-        if size:
-            function(0, size, *arguments)
+    if size == 0:
         return
-    from . import spin
+    threads = 1 if getattr(_local, "busy", False) else get_num_threads()
+    pieces = 1 if threads == 1 else min(size, threads if pieces is None else pieces)
+    helpers = min(threads, pieces, MOST + 1) - 1
+    compiled = hasattr(function, "py_func")
+    if helpers:
+        _call_workers(helpers)
+    elif not compiled:
+        function(0, size, *arguments, *(array[0] for array in own))
+        return
+    handover, (_, address, parts) = _handover(), _bounds(size, pieces, threads)
+    job = _desk_address, address, parts, helpers, len(_workers)
+    if not compiled:
+        _share_out_python(function, arguments, own, job)
+    elif handover.shared(function)(handover.hand_out().address, *job, own, *arguments):
+        raise RuntimeError(f"a piece of {function.__name__} failed")
 
-    job = _Job(function, _bounds(size, pieces, threads), arguments)
-    helpers = min(threads, pieces) - 1
-    if not _workers:
-        spin.watch(_posted, -1, 1, 0)  # compiled here, not by a worker that others count on
-    while len(_workers) < helpers:
-        _workers.append(threading.Thread(target=_serve, args=(_jobs,), name="minigrad", daemon=True))
-        _workers[-1].start()
-    if _asleep:
-        _wake_elsewhere()
-    for _ in range(helpers):
-        _jobs.put(job)
-    _posted[0] += 1
-    _local.busy = True
-    try:
-        job.work()
-    finally:
-        _local.busy = False
-    if not job.finished.acquire(blocking=False):
-        spin.watch(job.over, 0, spin.ROUNDS, spin.LEAVING)
-        job.finished.acquire()
-    if job.error is not None:
-        raise job.error
+
+_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 4)  # handover.py, `_call`
+
+
+def _share_out_python(function, arguments, own, job):
+    """`share_out` for a function that is not compiled, such as one of NumPy's."""
+    errors = []
+
+    @_CALLBACK
+    def piece(_result, _exception, _given, first, last, row):
+        before, _local.busy = getattr(_local, "busy", False), True
+        try:
+            if not errors:
+                function(first, last, *arguments, *(array[row] for array in own))
+        except BaseException as error:
+            errors.append(error)
+        _local.busy = before
+        return 0
+
+    address, failed = ctypes.c_void_p.from_buffer(piece).value, ctypes.c_int64()  # `cast` would make a cycle
+    _handover().hand_out().ctypes(address, 0, ctypes.addressof(failed), *job, 0.0)
+    if errors:
+        raise errors[0]
+
+
+@lru_cache(1)
+def _handover():
+    """The compiled part of the pool, imported on first use, so that importing this file does not import Numba."""
+    from . import handover
+
+    return handover
 
 
 @lru_cache(1024)
 def _bounds(size, pieces, threads):
-    """Where the parts begin and end: one large part a thread, then small ones."""
+    """Where parts begin and end, one large part a thread, then small ones: an array, its address, how many parts."""
     bounds = [size * i // pieces for i in range(pieces + 1)]
     large = int(DEALT * pieces) // threads
-    return bounds[: large * threads : large] + bounds[large * threads :] if large > 1 else bounds
+    bounds = np.array(bounds[: large * threads : large] + bounds[large * threads :] if large > 1 else bounds, np.int64)
+    return bounds, bounds.ctypes.data, len(bounds) - 1
 
 
-def _wake_elsewhere():
-    """Have the workers that sleep wake on other cores than this one, which is about to be busy.
+# --- workers
+
+
+class _Worker(threading.Thread):
+    """A thread that does what comes into its mailbox, and sleeps when nothing comes."""
+
+    def __init__(self, box):
+        super().__init__(name="minigrad", daemon=True)
+        self.box, self.wake, self.moved = box, threading.Lock(), False
+        self.wake.acquire()
+
+    def run(self):
+        handover = _handover()
+        while True:
+            handover.serve(self.box.ctypes.data, handover.ROUNDS)
+            _asleep.add(self)
+            if self.box[handover.STATE] < handover.FIRST_TICKET or not _rouse(self):
+                self.wake.acquire()
+            if self.moved:
+                self.moved = False
+                _run_on(self.native_id, _settings["cores"])
+
+
+def _rouse(worker):
+    """Whether this is who takes the worker off the list of those that sleep."""
+    try:
+        _asleep.remove(worker)
+    except KeyError:
+        return False
+    return True
+
+
+def _new_desk():
+    """Mailboxes that nobody uses: see handover.py."""
+    global _desk, _desk_address
+    _desk = np.zeros((1 + MOST, FIELDS), np.int64)  # a row that counts tickets, and mailboxes
+    _desk_address = _desk.ctypes.data
+    _workers.clear()
+    _asleep.clear()
+    _local.busy = False
+
+
+def _call_workers(helpers):
+    """See to it that so many workers are there and awake, or about to be.
 
     Linux tends to wake a thread where its waker runs, and in a virtual machine to leave both there for tens of
-    milliseconds. Once awake it may use all cores again that its caller may.
+    milliseconds. So a worker that sleeps is woken on another core than this one, which is about to be busy; once awake
+    it may use all cores again that its caller may.
     """
-    if _this_core is None:
+    if len(_workers) < helpers:
+        handover = _handover()
+        if not _desk[0, 0]:
+            _desk[0, 0], _desk[1:, handover.STATE] = handover.FIRST_TICKET, handover.ASLEEP
+            handover.serve(_desk[1].ctypes.data, 0)  # compiled here, not by a worker that others count on
+        while len(_workers) < helpers:
+            _workers.append(_Worker(_desk[len(_workers) + 1]))
+            _workers[-1].start()
+    if not _asleep:
         return
-    allowed = _settings["cores"] = os.sched_getaffinity(0)
-    others = allowed - {_this_core()} or allowed
-    for worker in tuple(_asleep):
-        _run_on(worker, others)
-        _moved.add(worker)
+    missing = helpers - len(_workers) + len(_asleep)
+    for worker in [w for w in _workers if w in _asleep][: max(0, missing)]:
+        if _rouse(worker):
+            if _this_core is not None:
+                allowed = _settings["cores"] = os.sched_getaffinity(0)
+                worker.moved = True
+                _run_on(worker.native_id, allowed - {_this_core()} or allowed)
+            worker.wake.release()
 
 
 def _run_on(worker, cores):
@@ -159,34 +214,6 @@ def _run_on(worker, cores):
         os.sched_setaffinity(worker, cores)
 
 
-def _serve(jobs):
-    """The life of a worker. Before it sleeps in `get` it looks out for the next job for a while: see spin.py."""
-    from . import spin
-
-    _local.busy = True
-    me = threading.get_native_id()
-    while True:
-        _asleep.add(me)
-        job = jobs.get()
-        _asleep.discard(me)
-        if me in _moved:
-            _moved.discard(me)
-            _run_on(me, _settings["cores"])
-        job.work()
-        seen = int(_posted[0])
-        if jobs.empty():
-            spin.watch(_posted, seen, spin.ROUNDS, spin.GRACE)
-
-
-def _after_fork():
-    """The parent's workers are not in the child."""
-    global _jobs
-    _jobs = SimpleQueue()
-    _workers.clear()
-    _asleep.clear()
-    _moved.clear()
-    _local.busy = False
-
-
+_new_desk()  # and in a forked child, where the parent's workers are not
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_new_desk)

@@ -41,13 +41,13 @@ def passes(row, x, w, gy, p):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("layer", LAYERS)
 def test_no_pass_has_more_of_the_matrix_than_half_a_cache_and_all_scratch_fits_into_one(monkeypatch, layer, dtype):
-    found, scratch = {}, im2col_cpu.scratch
+    found, own = {}, im2col_cpu.own
 
-    def recorded(slot, shape, dtype):
-        found[slot] = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        return scratch(slot, shape, dtype)
+    def recorded(slot, size, dtype):
+        found[slot] = size * np.dtype(dtype).itemsize
+        return own(slot, size, dtype)
 
-    monkeypatch.setattr(im2col_cpu, "scratch", recorded)
+    monkeypatch.setattr(im2col_cpu, "own", recorded)
     whole, pieces = (passes(row, *problem(layer, dtype)) for row in (im2col_whole_cpu, im2col_cpu))
     for name, wanted in whole.items():
         found.clear()

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..jit import jit
 from ..memory import claim, clear, copy, fetch
-from ..threads import get_num_threads, scratch, share_out
+from ..threads import get_num_threads, own, share_out
 from ..tile import host, lanes, most_pixels, run_tile, split, tile
 from .neighbours import neighbours, widened
 from .pack import pack, vectors_for
@@ -57,12 +57,8 @@ def correlate(x, w, walks, y, bias=None, low=-np.inf, kept=None):
         start[:, :ocg] = bias.reshape(g, ocg)
     arrays = x.reshape(-1), panels.reshape(-1), start.reshape(-1), y.reshape(-1)
     rest = plan.offsets, plan.rows, plan.steps, plan.copied, low, plan.geometry
-
-    def piece(first, last):
-        seen, edge = scratch("image", plan.image, x.dtype), scratch("edge", plan.edge, x.dtype)
-        _correlate(first, last, *arrays, seen, edge, *rest)
-
-    share_out(piece, plan.units, pieces=min(plan.units, 8 * get_num_threads()))
+    seen = own("image", plan.image, x.dtype), own("edge", plan.edge, x.dtype)
+    share_out(_correlate, plan.units, *arrays, *rest, own=seen, pieces=min(plan.units, 8 * get_num_threads()))
 
 
 @lru_cache(256)
@@ -228,7 +224,7 @@ def fill(scratch, x, n, row, column, rows, cols, row_step, col_step, pixel, H, W
 
 
 @jit
-def _correlate(first, last, x, w, start, y, scratch, edge, offsets, rows_at, steps, copied, low, geometry):
+def _correlate(first, last, x, w, start, y, offsets, rows_at, steps, copied, low, geometry, scratch, edge):
     (N, H, W, C, Cg, rows, sh, sw, top, left, span, reach, thin_h, thin_w, pixel, images, block, parts, image, G, OCg,
      panels, panel_size, YH, YW, YC, col_step, B, group) = geometry
     blocks, pitch = -(-rows // block), span * pixel if copied else W * C

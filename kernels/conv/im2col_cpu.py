@@ -17,7 +17,7 @@ from ..arrays import nchw, nhwc
 from ..buffers import empty
 from ..jit import jit
 from ..memory import clear, copy
-from ..threads import get_num_threads, scratch, share_out
+from ..threads import get_num_threads, own, share_out
 from ..tile import lanes, most_pixels, run_tile, split, tile
 from .pack import pack, vectors_for
 from .params import conv_output_shape
@@ -52,14 +52,9 @@ def forward(x, w, p, bias=None, low=-np.inf, kept=None):
         start[:, : oc // p.groups] = bias.reshape(p.groups, -1)
     arrays = nhwc(x).reshape(-1), panels.reshape(-1), start, y.reshape(-1)
     address = tile(pixels, vectors, x.dtype).address
-
-    def piece(first, last):
-        cols = scratch("columns", (chunk + pixels) * pitch, x.dtype)
-        edge = scratch("edge", pixels * width, x.dtype)
-        rest = _runs(w.shape, p), _image(x.shape, (oh, ow), p), low, sizes
-        _forward(first, last, address, *arrays, cols, edge, *rest)
-
-    share_out(piece, units * parts, pieces=min(units * parts, 4 * threads))
+    rest = _runs(w.shape, p), _image(x.shape, (oh, ow), p), low, sizes
+    mine = own("columns", (chunk + pixels) * pitch, x.dtype), own("edge", pixels * width, x.dtype)
+    share_out(_forward, units * parts, address, *arrays, *rest, own=mine, pieces=min(units * parts, 4 * threads))
     return nchw(y)
 
 
@@ -83,13 +78,9 @@ def grad_input(gy, w, p, x_shape, kept=None):
     sizes = np.array([n * oh * ow, rows, block, kh, kw, blocks, part, pitch, ocg, pixels, b], np.int64)
     arrays = nhwc(gy).reshape(-1), panels.reshape(-1), gx.reshape(-1)
     address, units = tile(pixels, vectors, gy.dtype).address, n * p.groups * -(-h // block)
-
-    def piece(first, last):
-        gcols = scratch("columns", (rows + 2 * pixels) * pitch, gy.dtype)
-        rest = np.zeros(b, gy.dtype), np.array(p.dilation), _image(x_shape, (oh, ow), p), sizes
-        _grad_input(first, last, address, *arrays, gcols, *rest)
-
-    share_out(piece, units, pieces=min(units, 4 * threads))
+    rest = np.zeros(b, gy.dtype), np.array(p.dilation), _image(x_shape, (oh, ow), p), sizes
+    mine = (own("columns", (rows + 2 * pixels) * pitch, gy.dtype),)
+    share_out(_grad_input, units, address, *arrays, *rest, own=mine, pieces=min(units, 4 * threads))
     return nchw(gx)
 
 
@@ -111,15 +102,10 @@ def grad_weight(x, gy, p, w_shape):
     sizes = np.array([n * oh * ow, columns, part, pitch, height, blocks, together, ocg, pixels, width], np.int64)
     arrays = nhwc(x).reshape(-1), nhwc(gy).reshape(-1), gw.reshape(-1)
     address, units = tile(pixels, vectors, x.dtype).address, p.groups * -(-columns // part) * -(-blocks // together)
-
-    def piece(first, last):
-        cols = scratch("columns", PIXELS * pitch + pixels, x.dtype)
-        given = scratch("given", together * PIXELS * width, x.dtype)
-        sums, zeros = scratch("sums", together * height * width, x.dtype), np.zeros(width, x.dtype)
-        rest = _runs(w_shape, p), _image(x.shape, (oh, ow), p), sizes
-        _grad_weight(first, last, address, *arrays, cols, given, sums, zeros, *rest)
-
-    share_out(piece, units, pieces=min(units, 4 * threads))
+    rest = np.zeros(width, x.dtype), _runs(w_shape, p), _image(x.shape, (oh, ow), p), sizes
+    cols, given = own("columns", PIXELS * pitch + pixels, x.dtype), own("given", together * PIXELS * width, x.dtype)
+    mine = cols, given, own("sums", together * height * width, x.dtype)
+    share_out(_grad_weight, units, address, *arrays, *rest, own=mine, pieces=min(units, 4 * threads))
     return gw
 
 
@@ -176,7 +162,7 @@ def _unfold(cols, pitch, x, rows, columns, g, runs, image):
 
 
 @jit
-def _forward(first, last, address, x, panels, start, y, cols, edge, runs, image, low, sizes):
+def _forward(first, last, address, x, panels, start, y, runs, image, low, sizes, cols, edge):
     """Units: (chunk of rows, group, part of the panels)."""
     total, chunk, K, part, pitch, blocks, parts, OCg, P, B = sizes
     size, G, offset = x.itemsize, image[4], np.zeros(1, np.int64)
@@ -207,7 +193,7 @@ def _forward(first, last, address, x, panels, start, y, cols, edge, runs, image,
 
 
 @jit
-def _grad_input(first, last, address, gy, panels, gx, gcols, zeros, dilation, image, sizes):
+def _grad_input(first, last, address, gy, panels, gx, zeros, dilation, image, sizes, gcols):
     """Units: (image, group, block of input rows). A row of gcols: kernel columns x channels of some panels."""
     H, W, _, Cg, G, OH, OW, sh, _, top, _ = image
     total, most, block, KH, KW, blocks, part, pitch, OCg, P, B = sizes
@@ -272,7 +258,7 @@ def _fold(gcols, pitch, gx, rows, columns, n, g, down, KW, dilation, image):
 
 
 @jit
-def _grad_weight(first, last, address, x, gy, gw, cols, given, sums, zeros, runs, image, sizes):
+def _grad_weight(first, last, address, x, gy, gw, zeros, runs, image, sizes, cols, given, sums):
     """Units: (group, part of the columns, some panels of output channels)."""
     total, K, part, pitch, height, blocks, together, OCg, P, B = sizes
     size, Cg, G, offset = x.itemsize, image[3], image[4], np.zeros(1, np.int64)

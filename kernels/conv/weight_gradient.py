@@ -12,7 +12,7 @@ import numpy as np
 
 from ..jit import jit
 from ..memory import clear, copy
-from ..threads import get_num_threads, scratch, share_out
+from ..threads import get_num_threads, own, scratch, share_out
 from ..tile import lanes, most_pixels, run_tile, split, tile
 from ..transpose import run_transpose, transpose
 from .correlate import SCRATCH, clashes, condensed, fill
@@ -64,19 +64,14 @@ def weight_gradient(x, gy, walk, gw):
     units, shares = plan.units, plan.shares
     arrays = x.reshape(-1), gy.reshape(-1), gw.reshape(-1)
     tables = plan.blocks, plan.runs, plan.order, plan.geometry
+    inputs, given = own("image", plan.inputs, x.dtype), own("given", plan.given, x.dtype)
+    inputs[:, plan.inputs - plan.pixels :] = 0
     kept = scratch("kept", units * shares * plan.sums if shares > 1 else 0, np.float64)
-
-    def piece(first, last):
-        inputs, given = scratch("image", plan.inputs, x.dtype), scratch("given", plan.given, x.dtype)
-        inputs[-plan.pixels :] = 0
-        sums = kept if shares > 1 else scratch("sums", plan.sums, np.float64)
-        offsets, zeros = np.empty(plan.rows, np.int64), np.zeros(plan.width, x.dtype)
-        _weight_gradient(
-            first, last, plan.address, *arrays, inputs, given, sums, plan.heights, zeros, offsets, plan.in_place,
-            *tables,
-        )
-
-    share_out(piece, units * shares, pieces=min(units * shares, 4 * get_num_threads()))
+    mine = inputs, given, own("sums", plan.sums if shares == 1 else 0, np.float64), own("offsets", plan.rows, np.int64)
+    share_out(
+        _weight_gradient, units * shares, plan.address, *arrays, kept, plan.heights, np.zeros(plan.width, x.dtype),
+        plan.in_place, *tables, own=mine, pieces=min(units * shares, 4 * get_num_threads()),
+    )
     if shares > 1:
         finish = kept, arrays[2], plan.heights, *tables[1:]
         share_out(_join, units, *finish, pieces=units if kept.size > SMALL else 1)
@@ -150,11 +145,13 @@ def _blocks(n, rows, cols, terms, pixel_bytes):
 
 
 @jit
-def _weight_gradient(first, last, address, x, gy, gw, inputs, given, sums, heights, zeros, offsets, in_place, blocks,
-                     runs, order, geometry):
+def _weight_gradient(first, last, address, x, gy, gw, kept, heights, zeros, in_place, blocks, runs, order, geometry,
+                     inputs, given, sums, offsets):
     (H, W, C, Cg, rows, cols, sh, sw, row_step, col_step, top, left, span, reach, thin_h, thin_w, part, shares, image,
      G, OCg, panels, together, _, P, B, _, _) = geometry
     parts, groups, size, length = -(-Cg // part), -(-panels // together), x.itemsize, together * heights[-1] * B
+    if shares > 1:
+        sums = kept
     for number in range(first, last):
         unit, share = number // shares, number % shares
         b0, g = unit % groups * together, unit // groups // parts

@@ -5,7 +5,6 @@ past, and a few tiles at a time go all the way from x to y (`_by_tiles`). With m
 tiles; then a few weights at a time are transformed and meet all tiles of a large chunk (`_by_panels`), and U never
 reaches memory.
 """
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from ..buffers import empty
 from ..jit import jit
 from ..prepare import prepared
 from ..sandwich import sandwich
-from ..threads import get_num_threads, scratch, share_out
+from ..threads import get_num_threads, own, scratch, share_out
 from ..tile import lanes, most_pixels, split, tile
 from ..transpose import transpose
 from . import direct_cpu, winograd_weights
@@ -136,14 +135,10 @@ def _by_tiles(plan, blocks, order, kept):
     shares = threads * -(-total // (threads * most))
     chunk = -(-total // (shares * P)) * P
     vs, ms = apart(chunk * cp, L), apart(chunk * ocp, L)
-
-    def piece(first, last):
-        V, M = scratch("V", q * q * vs, dtype), scratch("M", q * q * ms, dtype)
-        patch = scratch("patch", q * q * max(c, ocp) + L, dtype)
-        _chunks(first, last, plan, U, V, M, patch, zeros, np.array([chunk, cp, ocp, vs, us, ms], np.int64))
-
-    chunks = -(-total // chunk)
-    share_out(piece, chunks, pieces=min(chunks, 4 * threads))
+    lengths = {"V": q * q * vs, "M": q * q * ms, "patch": q * q * max(c, ocp) + L}
+    mine = tuple(own(slot, length, dtype) for slot, length in lengths.items())
+    steps, chunks = np.array([chunk, cp, ocp, vs, us, ms], np.int64), -(-total // chunk)
+    share_out(_chunks, chunks, plan, U, zeros, steps, own=mine, pieces=min(chunks, 4 * threads))
 
 
 @jit
@@ -157,7 +152,7 @@ def _transform_weights(first, last, address, panels, U, zeros, C, us, r):
 
 
 @jit
-def _chunks(first, last, plan, U, V, M, patch, zeros, steps):
+def _chunks(first, last, plan, U, zeros, steps, V, M, patch):
     """Some chunks of tiles from x to y."""
     H, W, C, Cv, OH, OW, OC, top, left, m, q, down, across, total, P, B = plan.sizes
     chunk, Cp, OCp, vs, us, ms = steps
@@ -184,34 +179,27 @@ def _by_panels(plan, blocks, order, kept):
     V, zeros = scratch("V", parts * q * q * vs, dtype), np.zeros(max(cv, b), dtype)
     steps = np.array([vs, us, ms, q * q * us if kept is not None else 0], np.int64)
 
-    def transform_weights(U):
-        def piece(first, last):
-            _panel_weights(first, last, plan, U, scratch("w", (q - m + 1) ** 2 * us, dtype), zeros[:b], steps, L)
+    panel, U = own("w", (q - m + 1) ** 2 * us, dtype), own("U", q * q * us if kept is None else 0, dtype)
 
-        share_out(piece, blocks * parts, pieces=blocks * parts)
+    def transform_weights(U):
+        share_out(_panel_weights, blocks * parts, plan, U, zeros[:b], steps, L, own=(panel,), pieces=blocks * parts)
 
     if kept is not None:
         recipe, size = ("U by panels", q, tuple(order)), blocks * parts * q * q * us
         kept_U = prepared(kept, recipe, plan.w, size, transform_weights)
-
-    def transform(first, last, t0):
-        patch = scratch("patch", q * q * c + L, dtype)
-        _transform_inputs(first, last, t0, plan, V, patch, zeros, steps)
-
-    def piece(first, last, t0, t1):
-        U = scratch("U", q * q * us, dtype) if kept is None else kept_U
-        M, panel = scratch("M", q * q * ms, dtype), scratch("w", (q - m + 1) ** 2 * us, dtype)
-        patch = scratch("patch", q * q * b + L, dtype)
-        _panels(first, last, t0, t1, plan, V, U, M, panel, patch, zeros[:b], steps, L)
-
+    else:
+        kept_U = np.empty(0, dtype)
+    M, patch = own("M", q * q * ms, dtype), own("patch", q * q * max(c, b) + L, dtype)
     for t0 in range(0, total, chunk):
         t1 = min(t0 + chunk, total)
-        share_out(partial(transform, t0=t0), t1 - t0, pieces=min(t1 - t0, 4 * get_num_threads()))
-        share_out(partial(piece, t0=t0, t1=t1), blocks, pieces=blocks)
+        pieces = min(t1 - t0, 4 * get_num_threads())
+        share_out(_transform_inputs, t1 - t0, t0, plan, V, zeros, steps, own=(patch,), pieces=pieces)
+        given, mine = (t0, t1, plan, V, kept_U, zeros[:b], steps, L), (U, M, panel, patch)
+        share_out(_panels, blocks, *given, own=mine, pieces=blocks)
 
 
 @jit
-def _transform_inputs(first, last, t0, plan, V, patch, zeros, steps):
+def _transform_inputs(first, last, t0, plan, V, zeros, steps, patch):
     """V of some tiles of the chunk that begins at t0: for each CHANNELS of x q q matrices of rows of CHANNELS."""
     H, W, C, Cv, _, _, _, top, left, m, q, down, across, _, _, _ = plan.sizes
     inputs(plan.addresses[0], plan.x, V[first * CHANNELS :], patch, zeros, t0 + first, t0 + last, steps[0], H, W, C, Cv,
@@ -219,7 +207,7 @@ def _transform_inputs(first, last, t0, plan, V, patch, zeros, steps):
 
 
 @jit
-def _panel_weights(first, last, plan, U, panel, zeros, steps, L):
+def _panel_weights(first, last, plan, U, zeros, steps, L, panel):
     """U of some units (panel of output channels, CHANNELS input channels)."""
     parts = -(-plan.sizes[2] // CHANNELS)
     for unit in range(first, last):
@@ -237,11 +225,13 @@ def _part_of_panel(plan, U, b, c0, panel, zeros, us, L):
 
 
 @jit
-def _panels(first, last, t0, t1, plan, V, U, M, panel, patch, zeros, steps, L):
+def _panels(first, last, t0, t1, plan, V, kept_U, zeros, steps, L, U, M, panel, patch):
     """Some panels of output channels of the tiles t0 ... t1, from their transformed inputs to y."""
     _, _, C, _, OH, OW, OC, _, _, m, q, down, across, _, P, B = plan.sizes
     vs, us, ms, us_kept = steps  # us_kept: from one U to the next, 0 if they are made here, all in the same place
     size, parts = V.itemsize, -(-C // CHANNELS)
+    if us_kept:
+        U = kept_U
     for b in range(first, last):
         for c0 in range(0, C, CHANNELS):
             K = min(CHANNELS, C - c0)

@@ -6,7 +6,6 @@ blocks of channels. Where there are few tiles, all of them are transformed first
 while it is in the second-level cache; where there are many, they come in chunks, and all blocks are kept.
 """
 import math
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ from ..buffers import empty
 from ..jit import jit
 from ..memory import copy
 from ..sandwich import run_sandwich, sandwich, transposed
-from ..threads import get_num_threads, scratch, share_out
+from ..threads import get_num_threads, own, scratch, share_out
 from ..tile import lanes, most_pixels, run_tile, tile
 from .pack import vectors_for
 from .winograd_tile import apart, inputs
@@ -68,19 +67,13 @@ def grad_weight(x, gy, p, w_shape, algorithm):
     sizes = np.array(sizes, np.int64)
     plan = Plan(x.reshape(-1), gy.reshape(-1), gw.reshape(-1), V, Z, zeros, sizes, addresses)
     units = blocks * panels
-    kept = scratch("S", (1 if few else units) * q * q * ss, x.dtype)
-
-    def transform(first, last, t0):
-        _transform(first, last, t0, plan, scratch("patch", q * q * max(blocks * r, panels * b), x.dtype))
-
-    def piece(first, last, tiles, stage):
-        S = scratch("S", q * q * ss, x.dtype) if few else kept
-        _blocks(first, last, plan, S, 0 if few else q * q * ss, tiles, stage)
-
+    kept = scratch("S", 0 if few else units * q * q * ss, x.dtype)
+    S = own("one S", q * q * ss if few else 0, x.dtype)
+    patch = own("patch", q * q * max(blocks * r, panels * b), x.dtype)
     for t0 in range(0, total, chunk):
         tiles, stage = min(chunk, total - t0), (t0 > 0) + 2 * (t0 + chunk >= total)
-        share_out(partial(transform, t0=t0), tiles, pieces=min(tiles, 4 * get_num_threads()))
-        share_out(partial(piece, tiles=tiles, stage=stage), units, pieces=units)
+        share_out(_transform, tiles, t0, plan, own=(patch,), pieces=min(tiles, 4 * get_num_threads()))
+        share_out(_blocks, units, plan, kept, 0 if few else q * q * ss, tiles, stage, own=(S,), pieces=units)
     return gw
 
 
@@ -96,13 +89,16 @@ def _transform(first, last, t0, plan, patch):
 
 
 @jit
-def _blocks(first, last, plan, S, apart_s, tiles, stage):
-    """Some blocks, R input channels x B output channels, of S, and of gw = G^T S G. apart_s: from one S to the next.
+def _blocks(first, last, plan, kept, apart_s, tiles, stage, S):
+    """Some blocks, R input channels x B output channels, of S, and of gw = G^T S G.
 
+    apart_s: from one S to the next, 0 if a block is done at once, each in the same place.
     stage: 1 if S has a sum already, + 2 if these tiles are the last.
     """
     _, _, C, _, _, OC, _, _, _, q, _, _, P, B, R, _, vs, zs, ss = plan.sizes
     size, offset, panels = plan.x.itemsize, np.zeros(1, np.int64), -(-OC // B)
+    if apart_s:
+        S = kept
     for unit in range(first, last):
         c0, o0 = unit // panels * R, unit % panels * B
         sums = S.ctypes.data + unit * apart_s * size
