@@ -1,106 +1,58 @@
 """Element by element over large arrays, on all threads: one pass over memory, which is all that counts here.
 
-Arrays of one shape and layout are seen as one run of numbers, whatever the order of their dimensions; what has another
-layout, or is small, goes to NumPy as it is.
+Arrays are seen as rows: those of one shape and layout as one run of numbers, whatever the order of their dimensions,
+that is cut into rows; some channels of a channels-last array as the rows that they are; a bias as a row that comes
+again and again. What has another layout, or is small, goes to NumPy as it is.
 """
+import operator
 from functools import lru_cache
 from math import gcd
 
 import numpy as np
 
-from .arrays import device_of
-from .buffers import empty, empty_like
-from .rows import LARGE as LARGE_ROWS
-from .rows import matrices, memory_order
+from .buffers import empty_like
+from .rows import address, matrices, memory_order
 from .threads import share_out
 
-LARGE = 1 << 18  # elements from which it pays to wake another thread
+LARGE = 1 << 17  # elements from which it pays to call another thread
 LITTLE = 1 << 16  # the same, where the other thread has just been at work, and this one reads what that one wrote
 SMALL = 1 << 12  # elements up to which NumPy is as good as a loop of ours
-WIDTH = 1024  # numbers in a run, about, along which a vector is added to each of many short rows
+ROW = 1 << 12  # numbers of a run that are a row
+WIDTH = 1024  # numbers in a row, about, where a vector is combined with each of many short rows
+OPERATIONS = {np.add: operator.add, np.subtract: operator.sub, np.multiply: operator.mul}
 
 
-def apply(ufunc, *operands):
-    """ufunc(*operands) for arrays of one float dtype (and numbers): the same result, layout kept."""
-    if device_of(operands[0]) != "cpu" or device_of(operands[-1]) != "cpu":
-        return ufunc(*operands)
-    arrays = [a for a in operands if isinstance(a, np.ndarray)]
-    if arrays[0].size <= SMALL:
-        return ufunc(*operands)
-    runs = flat(*arrays) if arrays[0].size >= LARGE else None
-    if runs is None:
-        return _apply_along_rows(ufunc, *operands) if len(arrays) == 2 else ufunc(*operands)
-    y = empty_like(arrays[0])
-    (out,), left = flat(y), iter(runs)
-    given = [next(left) if isinstance(a, np.ndarray) else a for a in operands]
-
-    def piece(first, last):
-        part = slice(first, last)
-        ufunc(*(a[part] if isinstance(a, np.ndarray) else a for a in given), out=out[part])
-
-    share_out(piece, y.size)
+def apply(ufunc, a, b):
+    """ufunc(a, b) for two arrays, or an array and a number: the same result, layout kept."""
+    if ufunc not in OPERATIONS or not (_suits(a) and _suits(b)) or a.shape != b.shape or a.dtype != b.dtype:
+        return ufunc(a, b)
+    y = empty_like(b if _repeated(memory_order(b), a) else a)
+    rows = _as_rows(y, a, b)
+    if rows is None:
+        return ufunc(a, b)
+    _run(_loops()[ufunc], rows, y, LARGE)
     return y
 
 
-def _apply_along_rows(ufunc, x, b):
-    """ufunc(x, b); where b is one row, broadcast to all rows of x in memory (a bias), many rows count as one.
-
-    And where only rows are without gaps, as in some channels of a channels-last array, row by row.
-    """
-    if b.shape != x.shape or b.dtype != x.dtype or x.dtype.kind != "f":
-        return ufunc(x, b)
-    order = memory_order(x)
-    row = b.transpose(order)
-    if any(row.strides[:-1]) or not row.strides[-1]:
-        return _apply_row_by_row(ufunc, order, x, b)
-    (run,) = flat(x) or (None,)
-    c = row.shape[-1]
-    if run is None or 2 * c > WIDTH:
-        return ufunc(x, b)
-    together = gcd(x.size // c, 1 << (WIDTH // c).bit_length())
-    long = np.tile(row[(0,) * (x.ndim - 1)], together)
-    y = empty_like(x)
-    wide, out = run.reshape(-1, long.size), flat(y)[0].reshape(-1, long.size)
-
-    def piece(first, last):
-        ufunc(wide[first:last], long, out=out[first:last])
-
-    share_out(piece, len(wide), pieces=None if x.size >= LARGE else 1)
+def join(y, plus, relu=False):
+    """y + plus, and with relu the positive part of it, put into y itself: for a y that nobody else looks at."""
+    rows = _as_rows(y, plus) if _suits(y) and _suits(plus) and y.dtype == plus.dtype else None
+    if rows is None:
+        np.add(y, plus, out=y)
+        return np.maximum(y, 0, out=y) if relu else y
+    _run(_loops()["join"], rows, y, LITTLE, 0.0 if relu else -np.inf)
     return y
-
-
-def _apply_row_by_row(ufunc, order, x, b):
-    """ufunc(x, b) on all threads where both are whole rows in this order; NumPy's own else."""
-    parts = matrices(order, x, b)
-    if parts is None or x.size < LARGE_ROWS:
-        return ufunc(x, b)
-    y = empty([x.shape[i] for i in order], x.dtype)
-    out = y.reshape(parts[0].shape)
-
-    def piece(first, last):
-        ufunc(*(part[first:last] for part in parts), out=out[first:last])
-
-    share_out(piece, len(out))
-    return y.transpose(np.argsort(order))
 
 
 def rectify(x):
     """max(x, 0), NaN where x is NaN."""
-    (run,) = (x.size > SMALL and device_of(x) == "cpu" and flat(x)) or (None,)
-    if run is None:
+    rows = None
+    if _suits(x):
+        y = empty_like(x)
+        rows = _as_rows(y, x)
+    if rows is None:
         return np.maximum(x, 0)
-    y = empty_like(x)
-    share_out(_loops()[0], x.size, run, *flat(y), pieces=None if x.size >= LARGE else 1)
-    return y
-
-
-def join(y, plus, relu):
-    """y + plus, and with relu the positive part of it, put into y itself: for a y that nobody has seen yet."""
-    runs = flat(y, plus)
-    if runs is None:
-        np.add(y, plus, out=y)
-        return np.maximum(y, 0, out=y) if relu else y
-    share_out(_loops()[1], y.size, *runs, 0.0 if relu else -np.inf, pieces=None if y.size >= LITTLE else 1)
+    _run(_loops()["rectify"], rows, y, LARGE)
     return y
 
 
@@ -115,25 +67,87 @@ def flat(*arrays):
     return [a.transpose(order).reshape(-1) for a in arrays]
 
 
+def _suits(a):
+    """Whether there are loops for this array, and it is worth one."""
+    return isinstance(a, np.ndarray) and a.size > SMALL and a.dtype in (np.float32, np.float64)
+
+
+def _repeated(order, a):
+    """Whether a is one row of its last dimension in this order, or one number, broadcast to the others."""
+    return not any(a.strides[i] for i in order[:-1]) and a.strides[order[-1]] in (0, a.itemsize)
+
+
+def _as_rows(y, *arrays):
+    """How the loops find their numbers: (rows, numbers of a row, of all rows, [(array, address, bytes from row to
+    row) of each]), or None. The arrays, of y's shape and dtype, may be laid out as y is, or be rows in the same order
+    of the dimensions, or one row or one number that is broadcast."""
+    n, size, order = y.size, y.itemsize, memory_order(y)
+    repeated = [False, *(_repeated(order, a) for a in arrays)]
+    arrays = y, *arrays
+    whole = [a for a, again in zip(arrays, repeated, strict=True) if not again]
+    if flat(*whole) and not any(again and any(a.strides) for a, again in zip(arrays, repeated, strict=True)):
+        c = width = min(n, ROW)
+        steps = [width * size] * len(whole)
+    else:
+        c, parts = y.shape[order[-1]], matrices(order, *whole)
+        if parts is None:
+            return None
+        gaps = any(part.strides[0] != c * size for part in parts)
+        width = c if gaps else c * gcd(n // c, 1 << max(0, (WIDTH // c).bit_length() - 1))
+        steps = [part.strides[0] * (width // c) for part in parts]
+    places, steps = [], iter(steps)
+    for a, again in zip(arrays, repeated, strict=True):
+        row = a.transpose(order)[(0,) * (a.ndim - 1)] if again else a
+        if again:
+            row = np.tile(row, width // c) if row.strides[0] else np.full(width, row[0])
+        places.append((row, address(row), 0 if again else next(steps)))
+    return -(-n // width), width, n, places
+
+
+def _run(loop, rows, y, large, *numbers):
+    """A loop over all rows, on all threads if there are so many numbers."""
+    count, width, total, places = rows
+    given = (number for _, *place in places for number in place)
+    like = np.empty(0, y.dtype)
+    share_out(loop, count, width, total, like, *given, *numbers, pieces=None if y.size >= large else 1)
+
+
 @lru_cache(1)
 def _loops():
-    """The loops of `rectify` and `join`: made on first use, so that importing this file does not import Numba.
-
-    They take slices first: only indices that start at 0 are vectorised.
-    """
+    """The loops: made on first use, so that importing this file does not import Numba."""
     from .jit import jit
+    from .memory import numbers
+
+    def combining(operation):
+        @jit
+        def combine(first, last, width, total, like, y, y_step, a, a_step, b, b_step):
+            for row in range(first, last):
+                n = min(width, total - row * width)
+                to, one = numbers(y + row * y_step, n, like), numbers(a + row * a_step, n, like)
+                two = numbers(b + row * b_step, n, like)
+                for i in range(n):
+                    to[i] = operation(one[i], two[i])
+
+        return combine
 
     @jit
-    def rectify_run(first, last, x, y):
-        zero, x, y = x.dtype.type(0), x[first:last], y[first:last]
-        for i in range(x.size):
-            y[i] = zero if x[i] <= zero else x[i]
+    def rectify_rows(first, last, width, total, like, y, y_step, x, x_step):
+        zero = like.dtype.type(0)
+        for row in range(first, last):
+            n = min(width, total - row * width)
+            to, given = numbers(y + row * y_step, n, like), numbers(x + row * x_step, n, like)
+            for i in range(n):
+                to[i] = zero if given[i] <= zero else given[i]
 
     @jit
-    def join_run(first, last, y, plus, low):
-        low, y, plus = y.dtype.type(low), y[first:last], plus[first:last]
-        for i in range(y.size):
-            total = y[i] + plus[i]
-            y[i] = low if total <= low else total
+    def join_rows(first, last, width, total, like, y, y_step, plus, plus_step, low):
+        low = like.dtype.type(low)
+        for row in range(first, last):
+            n = min(width, total - row * width)
+            to, given = numbers(y + row * y_step, n, like), numbers(plus + row * plus_step, n, like)
+            for i in range(n):
+                both = to[i] + given[i]
+                to[i] = low if both <= low else both
 
-    return rectify_run, join_run
+    return {**{u: combining(operation) for u, operation in OPERATIONS.items()}, "rectify": rectify_rows,
+            "join": join_rows}

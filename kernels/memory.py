@@ -3,9 +3,9 @@
 Numba compiles a copying loop between two arrays that might overlap element by element; these say that they do not.
 """
 from llvmlite import ir
-from numba import types
+from numba import carray, types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
 
 
 @intrinsic
@@ -29,6 +29,23 @@ def clear(context, to, size):
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp), generate
+
+
+@intrinsic
+def _pointer(context, address, like):
+    """The address as a pointer to numbers of like's dtype."""
+    kind = types.CPointer(like.dtype)
+
+    def generate(context, builder, signature, given):
+        return builder.inttoptr(given[0], context.get_value_type(kind))
+
+    return kind(types.intp, like), generate
+
+
+@register_jitable
+def numbers(address, count, like):
+    """The `count` numbers at an address, as an array of like's dtype."""
+    return carray(_pointer(address, like), (count,))
 
 
 @intrinsic

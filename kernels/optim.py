@@ -12,7 +12,7 @@ from .arrays import device_of
 from .elementwise import flat
 from .threads import share_out
 
-LARGE = 1 << 18  # elements from which it pays to wake another thread
+LARGE = 1 << 17  # elements from which it pays to call another thread
 
 
 def sgd(parameters, lr, momentum, dampening, weight_decay, nesterov):

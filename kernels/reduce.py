@@ -14,7 +14,7 @@ from .threads import share_out
 
 TERMS = 64  # numbers that are added up in the array's dtype
 PART = 1 << 16  # elements of a piece of work, about: a part of the columns, or some rows
-LARGE, PIECES = 1 << 18, 8  # elements from which it pays to wake another thread; pieces that are handed out
+LARGE, PIECES = 1 << 17, 8  # elements from which it pays to call another thread; pieces that are handed out
 WIDTH = 256  # narrower rows are taken together
 
 

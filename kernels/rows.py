@@ -1,16 +1,23 @@
 """Arrays whose rows are whole in memory but may lie apart, such as some channels of a channels-last array: seen as
 matrices, and joined, on all threads."""
+from functools import lru_cache
+
 import numpy as np
 
 from .buffers import empty
 from .threads import share_out
 
-SMALL, LARGE = 1 << 12, 1 << 18  # elements up to which NumPy does it; from which it pays to wake another thread
+SMALL, LARGE = 1 << 12, 1 << 17  # elements up to which NumPy does it; from which it pays to call another thread
 
 
 def memory_order(a):
     """The dimensions of a, the innermost in memory last."""
     return sorted(range(a.ndim), key=lambda i: -a.strides[i])
+
+
+def address(a):
+    """Where the first number of an array is."""
+    return a.__array_interface__["data"][0]
 
 
 def matrices(order, *arrays):
@@ -39,14 +46,26 @@ def concatenate(arrays, dim):
         return np.concatenate(arrays, dim)
     rows, width = len(parts[0]), size // len(parts[0])
     y = empty((rows, width), arrays[0].dtype)
-
-    def piece(first, last):
-        start = 0
-        for part in parts:
-            stop = start + part.shape[1]
-            y[first:last, start:stop] = part[first:last]
-            start = stop
-
-    share_out(piece, rows, pieces=None if size >= LARGE else 1)
+    table = np.array([(address(part), part.strides[0], part.shape[1] * part.itemsize) for part in parts], np.int64)
+    share_out(_loop(), rows, table, address(y), width * y.itemsize, pieces=None if size >= LARGE else 1)
     shape = [width if i == dim else arrays[0].shape[i] for i in order]
     return y.reshape(shape).transpose(np.argsort(order))
+
+
+@lru_cache(1)
+def _loop():
+    """The loop of `concatenate`: made on first use, so that importing this file does not import Numba."""
+    from .jit import jit
+    from .memory import copy
+
+    @jit
+    def concatenate_rows(first, last, table, y, step):
+        """table: address, bytes from row to row and bytes of a row of each part."""
+        for row in range(first, last):
+            to = y + row * step
+            for part in range(len(table)):
+                start, apart, size = table[part]
+                copy(to, start + row * apart, size)
+                to += size
+
+    return concatenate_rows

@@ -5,8 +5,8 @@ place of Numba's own `prange`: its threading layers abort or hang when used from
 a fork ("omp" kills forked children, "workqueue" aborts on concurrent use), and `parallel=True` triples compile time.
 
 - A worker gets a compiled loop without the GIL (handover.py), and comes back to Python only to sleep.
-- The caller works too, and only waits for pieces that another thread has begun: two callers at once share the workers.
-- Inside a piece of work `share_out` runs everything in place: nested use is an ordinary loop.
+- The caller works too, and only waits for parts that another thread has begun: two callers at once share the workers.
+- No loop can share out another one, for compiled code does not call Python.
 - A forked child starts a pool of its own when it first needs one.
 - Most of the range is dealt out in one large part to each thread, the rest in small ones to whoever is done.
 Which thread computes what, and where a part begins and ends, never changes a bit of the result.
@@ -73,54 +73,23 @@ def own(slot, size, dtype):
     return scratch(slot, (get_num_threads(), -(-size // line) * line), dtype)
 
 
-def share_out(function, size, *arguments, own=(), pieces=None):
-    """Call function(start, stop, *arguments) on consecutive parts of range(size), until all of it is done.
+def share_out(loop, size, *arguments, own=(), pieces=None):
+    """Call loop(start, stop, *arguments) on consecutive parts of range(size), until all of it is done.
 
-    own: arrays of which each thread gets a row of its own, after the arguments. pieces: how many parts, one a thread if
-    left out. A compiled function runs without the GIL from beginning to end. What a part raises is raised here, for a
-    compiled function as RuntimeError.
+    loop: compiled by `jit`. own: arrays of which each thread gets a row of its own, after the arguments. pieces: how
+    many parts, one a thread if left out. Raises RuntimeError if a part fails, when the others are done.
     """
     if size == 0:
         return
-    threads = 1 if getattr(_local, "busy", False) else get_num_threads()
+    threads = get_num_threads()
     pieces = 1 if threads == 1 else min(size, threads if pieces is None else pieces)
     helpers = min(threads, pieces, MOST + 1) - 1
-    compiled = hasattr(function, "py_func")
     if helpers:
         _call_workers(helpers)
-    elif not compiled:
-        function(0, size, *arguments, *(array[0] for array in own))
-        return
     handover, (_, address, parts) = _handover(), _bounds(size, pieces, threads)
     job = _desk_address, address, parts, helpers, len(_workers)
-    if not compiled:
-        _share_out_python(function, arguments, own, job)
-    elif handover.shared(function)(handover.hand_out().address, *job, own, *arguments):
-        raise RuntimeError(f"a piece of {function.__name__} failed")
-
-
-_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 4)  # handover.py, `_call`
-
-
-def _share_out_python(function, arguments, own, job):
-    """`share_out` for a function that is not compiled, such as one of NumPy's."""
-    errors = []
-
-    @_CALLBACK
-    def piece(_result, _exception, _given, first, last, row):
-        before, _local.busy = getattr(_local, "busy", False), True
-        try:
-            if not errors:
-                function(first, last, *arguments, *(array[row] for array in own))
-        except BaseException as error:
-            errors.append(error)
-        _local.busy = before
-        return 0
-
-    address, failed = ctypes.c_void_p.from_buffer(piece).value, ctypes.c_int64()  # `cast` would make a cycle
-    _handover().hand_out().ctypes(address, 0, ctypes.addressof(failed), *job, 0.0)
-    if errors:
-        raise errors[0]
+    if handover.shared(loop)(handover.hand_out().address, *job, own, *arguments):
+        raise RuntimeError(f"a part of {loop.__name__} failed")
 
 
 @lru_cache(1)
@@ -174,12 +143,11 @@ def _rouse(worker):
 
 def _new_desk():
     """Mailboxes that nobody uses: see handover.py."""
-    global _desk, _desk_address
+    global _desk, _desk_address, _hiring
     _desk = np.zeros((1 + MOST, FIELDS), np.int64)  # a row that counts tickets, and mailboxes
-    _desk_address = _desk.ctypes.data
+    _desk_address, _hiring = _desk.ctypes.data, threading.Lock()
     _workers.clear()
     _asleep.clear()
-    _local.busy = False
 
 
 def _call_workers(helpers):
@@ -194,9 +162,10 @@ def _call_workers(helpers):
         if not _desk[0, 0]:
             _desk[0, 0], _desk[1:, handover.STATE] = handover.FIRST_TICKET, handover.ASLEEP
             handover.serve(_desk[1].ctypes.data, 0)  # compiled here, not by a worker that others count on
-        while len(_workers) < helpers:
-            _workers.append(_Worker(_desk[len(_workers) + 1]))
-            _workers[-1].start()
+        with _hiring:
+            while len(_workers) < helpers:
+                _workers.append(_Worker(_desk[len(_workers) + 1]))
+                _workers[-1].start()
     if not _asleep:
         return
     missing = helpers - len(_workers) + len(_asleep)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from minigrad.kernels.elementwise import join
+
 from .device import array_module, device_of, on_one_device, to_device
 from .hooks import run_hooks
 from .modes import Setting, anomaly, grad_enabled, step_observer
@@ -278,7 +280,7 @@ def _walk(seeds, wanted, deliver, retain_graph, create_graph):
     pending, overwriting = {}, not create_graph and not anomaly.get()
     with Setting(grad_enabled, bool(create_graph)):
         for t, g in seeds:
-            _add(pending, t._fn or t, g)
+            _add(pending, t._fn or t, g, False)
         while nodes:
             node = nodes.pop()
             if id(node) not in pending or id(node) not in useful:
@@ -289,7 +291,7 @@ def _walk(seeds, wanted, deliver, retain_graph, create_graph):
                 g = run_hooks(node.hooks, g)
             if isinstance(node, Function) and not useful.isdisjoint(map(id, node.edges)):
                 node.owns_gradient = overwriting and unshared and id(node) not in wanted_ids
-                _spread(pending, node, g)
+                _spread(pending, node, g, overwriting)
                 if not (retain_graph or create_graph):
                     node._saved = None
             if id(node) in wanted_ids:
@@ -319,11 +321,11 @@ def _leading_to(nodes, wanted_ids):
     return useful
 
 
-def _spread(pending, node, g):
+def _spread(pending, node, g, overwriting):
     """Hand the gradients of a Function's inputs to the nodes that made those."""
     for edge, ge in zip(node.edges, node._gradients(g), strict=True):
         if edge is not None and ge is not None:
-            _add(pending, edge, ge)
+            _add(pending, edge, ge, overwriting)
 
 
 def _unshared(pending, key):
@@ -340,9 +342,19 @@ def _unshared(pending, key):
     return array.base is None or (sys.getrefcount(array.base) <= 2 and array.base.nbytes <= 2 * array.nbytes)
 
 
-def _add(pending, node, g):
-    known = pending.get(id(node))
-    pending[id(node)] = g if known is None else known + g
+def _add(pending, node, g, overwriting):
+    """Add g to what is pending for a node; in its place, where that is allowed and nobody else looks at it."""
+    key = id(node)
+    if key not in pending:
+        pending[key] = g
+    elif overwriting and _unshared(pending, key) and _alike(pending[key]._data, g._data):
+        join(pending[key]._data, g._data)
+    else:
+        pending[key] = pending[key] + g
+
+
+def _alike(a, b):
+    return type(a) is type(b) is np.ndarray and a.dtype == b.dtype
 
 
 def _seed(name, t, gradient):

@@ -136,3 +136,47 @@ def test_a_network_has_the_gradients_it_had_without(monkeypatch, freed):
     assert freed and True not in freed
     for a, b in zip(ours, plain, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-7 + 1e-6 * abs(b).max())
+
+
+@pytest.fixture
+def joined(monkeypatch):
+    """How often a gradient was added to another one in its place."""
+    from minigrad import autograd
+
+    seen, join = [], autograd.join
+    monkeypatch.setattr(autograd, "join", lambda y, plus: (seen.append(y.shape), join(y, plus))[1])
+    return seen
+
+
+@pytest.mark.parametrize("shape", [SMALL, LARGE])
+def test_gradients_of_many_uses_are_summed_in_one_place(shape, joined):
+    x, factors = leaf(shape), [mg.tensor(signs(shape, i)) for i in range(1, 6)]
+    h = x * 2
+    sum((h * f).sum() for f in factors).backward()
+    assert joined == [shape] * 4
+    np.testing.assert_allclose(x.grad.numpy(), 2 * sum(f.numpy() for f in factors), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [SMALL, LARGE])
+def test_a_sum_never_goes_into_what_somebody_holds(shape, joined):
+    x, factors, kept = leaf(shape), [mg.tensor(signs(shape, i)) for i in range(1, 4)], []
+    h = x * 2
+    parts = [h * f for f in factors]
+    for part in parts:
+        part.register_hook(kept.append)
+    given = [mg.tensor(signs(shape, i)) for i in range(4, 7)]
+    branches = [h + 0.0, h.reshape(-1), h]  # their gradients are those that come in, or views of them
+    gradients = [given[0], given[1].reshape(-1), given[2], *given]
+    (gx,) = mg.grad([*branches, *parts], x, gradients)
+    wanted = sum(g.numpy() for g in given) + sum(g.numpy() * f.numpy() for g, f in zip(given, factors, strict=True))
+    np.testing.assert_allclose(gx.numpy(), 2 * wanted, rtol=1e-4, atol=1e-5)
+    for i, g in enumerate(given):
+        np.testing.assert_array_equal(g.numpy(), signs(shape, i + 4))
+        np.testing.assert_array_equal(kept[2 - i].numpy(), signs(shape, i + 4))
+
+
+def test_a_sum_whose_graph_is_recorded_is_a_new_array(joined):
+    x = leaf(SMALL)
+    (g,) = mg.grad((x * x * x).sum(), x, create_graph=True)
+    assert not joined
+    np.testing.assert_allclose(mg.grad(g.sum(), x)[0].numpy(), 6 * x.detach().numpy(), rtol=1e-5)
