@@ -19,6 +19,7 @@ LITTLE = 1 << 16  # the same, where the other thread has just been at work, and 
 SMALL = 1 << 12  # elements up to which NumPy is as good as a loop of ours
 ROW = 1 << 12  # numbers of a run that are a row
 WIDTH = 1024  # numbers in a row, about, where a vector is combined with each of many short rows
+SHORT = 32  # numbers of a row below which NumPy spends its time between rows
 OPERATIONS = {np.add: operator.add, np.subtract: operator.sub, np.multiply: operator.mul}
 
 
@@ -26,7 +27,12 @@ def apply(ufunc, a, b):
     """ufunc(a, b) for two arrays, or an array and a number: the same result, layout kept."""
     if ufunc not in OPERATIONS or not (_suits(a) and _suits(b)) or a.shape != b.shape or a.dtype != b.dtype:
         return ufunc(a, b)
-    y = empty_like(b if _repeated(memory_order(b), a) else a)
+    like, other = (b, a) if _repeated(memory_order(b), a) else (a, b)
+    order = memory_order(like)
+    short = like.shape[order[-1]] < SHORT and _repeated(order, other)
+    if a.size < 2 * LARGE and not short:  # NumPy begins sooner
+        return ufunc(a, b)
+    y = empty_like(like)
     rows = _as_rows(y, a, b)
     if rows is None:
         return ufunc(a, b)
@@ -69,7 +75,7 @@ def flat(*arrays):
 
 def _suits(a):
     """Whether there are loops for this array, and it is worth one."""
-    return isinstance(a, np.ndarray) and a.size > SMALL and a.dtype in (np.float32, np.float64)
+    return type(a) is np.ndarray and a.size > SMALL and a.dtype in (np.float32, np.float64)
 
 
 def _repeated(order, a):
@@ -82,6 +88,8 @@ def _as_rows(y, *arrays):
     row) of each]), or None. The arrays, of y's shape and dtype, may be laid out as y is, or be rows in the same order
     of the dimensions, or one row or one number that is broadcast."""
     n, size, order = y.size, y.itemsize, memory_order(y)
+    if y.transpose(order).flags.c_contiguous and all(a.strides == y.strides for a in arrays):
+        return -(-n // ROW), min(n, ROW), n, [(a, address(a), ROW * size) for a in (y, *arrays)]
     repeated = [False, *(_repeated(order, a) for a in arrays)]
     arrays = y, *arrays
     whole = [a for a, again in zip(arrays, repeated, strict=True) if not again]

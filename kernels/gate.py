@@ -39,7 +39,7 @@ def gate_and_sum(gy, y, free=False):
         given, gy = gy, empty_like(y)
         np.copyto(gy, given)
     elif not free:
-        gy = apply(np.multiply, gy, np.broadcast_to(gy.dtype.type(1), gy.shape))
+        gy = apply(np.multiply, gy, np.broadcast_to(gy.dtype.type(1), gy.shape))  # a copy, on all threads
     plain, summing = _loops()
     pieces = PIECES if y.size >= LARGE else 1
     channels = y.shape[1] if y.ndim > 1 else 1

@@ -17,7 +17,7 @@ def memory_order(a):
 
 def address(a):
     """Where the first number of an array is."""
-    return a.__array_interface__["data"][0]
+    return a.ctypes.data
 
 
 def matrices(order, *arrays):

@@ -348,7 +348,8 @@ def _add(pending, node, g, overwriting):
     if key not in pending:
         pending[key] = g
     elif overwriting and _unshared(pending, key) and _alike(pending[key]._data, g._data):
-        join(pending[key]._data, g._data)
+        with np.errstate(all="ignore"):
+            join(pending[key]._data, g._data)
     else:
         pending[key] = pending[key] + g
 

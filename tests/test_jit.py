@@ -33,9 +33,11 @@ def test_compiled_loops_are_cached_on_disk():
 SCRIPT = """
 import numpy as np
 from minigrad.kernels.conv import correlate, direct_cpu, pack, params
+from minigrad.kernels.handover import shared
 x, w = np.ones((1, 2, 5, 5), np.float32), np.ones((3, 2, 3, 3), np.float32)
 y = direct_cpu.forward(x, w, params.conv_params(x.shape, w.shape))
-print(y.sum(), *(sum(f.stats.cache_hits.values()) for f in (correlate._correlate, pack._pack)))
+loops = shared(correlate._correlate), shared(pack._pack)
+print(y.sum(), *(sum(loop.stats.cache_hits.values()) for loop in loops))
 """
 
 
