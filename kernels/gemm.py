@@ -10,7 +10,7 @@ import numpy as np
 from .buffers import empty
 from .conv.pack import pack
 from .jit import jit
-from .threads import get_num_threads, own, share_out
+from .threads import PARTS, get_num_threads, own, share_out
 from .tile import most_pixels, run_tile, split, tile
 
 SMALL = 1 << 18  # multiplications up to which OpenBLAS keeps to the calling thread
@@ -60,7 +60,7 @@ def _product(a, b, kept=None):
     sizes = np.array([m, k, n, *steps, pixels, width, panels.shape[1], parts], np.int64)
     given = address, a.ctypes.data, panels.reshape(-1), y, np.zeros(width, a.dtype), long, sizes
     edge = own("edge", pixels * width, np.float64 if long else a.dtype)
-    share_out(_tiles, tiles * parts, *given, own=(edge,), pieces=min(tiles * parts, 4 * threads))
+    share_out(_tiles, tiles * parts, *given, own=(edge,), pieces=PARTS * threads)
     return y
 
 

@@ -22,6 +22,7 @@ from numbers import Integral
 import numpy as np
 
 DEALT = 0.75  # the share of a range that the large parts have
+PARTS = 16  # for each thread, where a loop does not care where its parts begin: to take one costs next to nothing
 MOST, FIELDS = 256, 16  # workers that there may be, and int64 numbers of the mailbox of each: two cache lines
 
 _settings = {"threads": None, "cores": None}  # how many threads there should be, and the cores that a caller may use

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..jit import jit
 from ..memory import claim, clear, copy, fetch
-from ..threads import get_num_threads, own, share_out
+from ..threads import PARTS, get_num_threads, own, share_out
 from ..tile import host, lanes, most_pixels, run_tile, split, tile
 from .neighbours import neighbours, widened
 from .pack import pack, vectors_for
@@ -58,7 +58,7 @@ def correlate(x, w, walks, y, bias=None, low=-np.inf, kept=None):
     arrays = x.reshape(-1), panels.reshape(-1), start.reshape(-1), y.reshape(-1)
     rest = plan.offsets, plan.rows, plan.steps, plan.copied, low, plan.geometry
     seen = own("image", plan.image, x.dtype), own("edge", plan.edge, x.dtype)
-    share_out(_correlate, plan.units, *arrays, *rest, own=seen, pieces=min(plan.units, 8 * get_num_threads()))
+    share_out(_correlate, plan.units, *arrays, *rest, own=seen, pieces=PARTS * get_num_threads())
 
 
 @lru_cache(256)

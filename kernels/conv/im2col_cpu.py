@@ -17,7 +17,7 @@ from ..arrays import nchw, nhwc
 from ..buffers import empty
 from ..jit import jit
 from ..memory import clear, copy
-from ..threads import get_num_threads, own, share_out
+from ..threads import PARTS, get_num_threads, own, share_out
 from ..tile import lanes, most_pixels, run_tile, split, tile
 from .pack import pack, vectors_for
 from .params import conv_output_shape
@@ -54,7 +54,7 @@ def forward(x, w, p, bias=None, low=-np.inf, kept=None):
     address = tile(pixels, vectors, x.dtype).address
     rest = _runs(w.shape, p), _image(x.shape, (oh, ow), p), low, sizes
     mine = own("columns", (chunk + pixels) * pitch, x.dtype), own("edge", pixels * width, x.dtype)
-    share_out(_forward, units * parts, address, *arrays, *rest, own=mine, pieces=min(units * parts, 4 * threads))
+    share_out(_forward, units * parts, address, *arrays, *rest, own=mine, pieces=PARTS * threads)
     return nchw(y)
 
 
@@ -80,7 +80,7 @@ def grad_input(gy, w, p, x_shape, kept=None):
     address, units = tile(pixels, vectors, gy.dtype).address, n * p.groups * -(-h // block)
     rest = np.zeros(b, gy.dtype), np.array(p.dilation), _image(x_shape, (oh, ow), p), sizes
     mine = (own("columns", (rows + 2 * pixels) * pitch, gy.dtype),)
-    share_out(_grad_input, units, address, *arrays, *rest, own=mine, pieces=min(units, 4 * threads))
+    share_out(_grad_input, units, address, *arrays, *rest, own=mine, pieces=PARTS * threads)
     return nchw(gx)
 
 
@@ -105,7 +105,7 @@ def grad_weight(x, gy, p, w_shape):
     rest = np.zeros(width, x.dtype), _runs(w_shape, p), _image(x.shape, (oh, ow), p), sizes
     cols, given = own("columns", PIXELS * pitch + pixels, x.dtype), own("given", together * PIXELS * width, x.dtype)
     mine = cols, given, own("sums", together * height * width, x.dtype)
-    share_out(_grad_weight, units, address, *arrays, *rest, own=mine, pieces=min(units, 4 * threads))
+    share_out(_grad_weight, units, address, *arrays, *rest, own=mine, pieces=PARTS * threads)
     return gw
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..jit import jit
 from ..memory import clear, copy
-from ..threads import get_num_threads, own, scratch, share_out
+from ..threads import PARTS, get_num_threads, own, scratch, share_out
 from ..tile import lanes, most_pixels, run_tile, split, tile
 from ..transpose import run_transpose, transpose
 from .correlate import SCRATCH, clashes, condensed, fill
@@ -70,7 +70,7 @@ def weight_gradient(x, gy, walk, gw):
     mine = inputs, given, own("sums", plan.sums if shares == 1 else 0, np.float64), own("offsets", plan.rows, np.int64)
     share_out(
         _weight_gradient, units * shares, plan.address, *arrays, kept, plan.heights, np.zeros(plan.width, x.dtype),
-        plan.in_place, *tables, own=mine, pieces=min(units * shares, 4 * get_num_threads()),
+        plan.in_place, *tables, own=mine, pieces=PARTS * get_num_threads(),
     )
     if shares > 1:
         finish = kept, arrays[2], plan.heights, *tables[1:]

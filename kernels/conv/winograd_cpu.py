@@ -14,7 +14,7 @@ from ..buffers import empty
 from ..jit import jit
 from ..prepare import prepared
 from ..sandwich import sandwich
-from ..threads import get_num_threads, own, scratch, share_out
+from ..threads import PARTS, get_num_threads, own, scratch, share_out
 from ..tile import lanes, most_pixels, split, tile
 from ..transpose import transpose
 from . import direct_cpu, winograd_weights
@@ -138,7 +138,7 @@ def _by_tiles(plan, blocks, order, kept):
     lengths = {"V": q * q * vs, "M": q * q * ms, "patch": q * q * max(c, ocp) + L}
     mine = tuple(own(slot, length, dtype) for slot, length in lengths.items())
     steps, chunks = np.array([chunk, cp, ocp, vs, us, ms], np.int64), -(-total // chunk)
-    share_out(_chunks, chunks, plan, U, zeros, steps, own=mine, pieces=min(chunks, 4 * threads))
+    share_out(_chunks, chunks, plan, U, zeros, steps, own=mine, pieces=PARTS * threads)
 
 
 @jit
@@ -192,7 +192,7 @@ def _by_panels(plan, blocks, order, kept):
     M, patch = own("M", q * q * ms, dtype), own("patch", q * q * max(c, b) + L, dtype)
     for t0 in range(0, total, chunk):
         t1 = min(t0 + chunk, total)
-        pieces = min(t1 - t0, 4 * get_num_threads())
+        pieces = PARTS * get_num_threads()
         share_out(_transform_inputs, t1 - t0, t0, plan, V, zeros, steps, own=(patch,), pieces=pieces)
         given, mine = (t0, t1, plan, V, kept_U, zeros[:b], steps, L), (U, M, panel, patch)
         share_out(_panels, blocks, *given, own=mine, pieces=blocks)

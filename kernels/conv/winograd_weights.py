@@ -15,7 +15,7 @@ from ..buffers import empty
 from ..jit import jit
 from ..memory import copy
 from ..sandwich import run_sandwich, sandwich, transposed
-from ..threads import get_num_threads, own, scratch, share_out
+from ..threads import PARTS, get_num_threads, own, scratch, share_out
 from ..tile import lanes, most_pixels, run_tile, tile
 from .pack import vectors_for
 from .winograd_tile import apart, inputs
@@ -72,7 +72,7 @@ def grad_weight(x, gy, p, w_shape, algorithm):
     patch = own("patch", q * q * max(blocks * r, panels * b), x.dtype)
     for t0 in range(0, total, chunk):
         tiles, stage = min(chunk, total - t0), (t0 > 0) + 2 * (t0 + chunk >= total)
-        share_out(_transform, tiles, t0, plan, own=(patch,), pieces=min(tiles, 4 * get_num_threads()))
+        share_out(_transform, tiles, t0, plan, own=(patch,), pieces=PARTS * get_num_threads())
         share_out(_blocks, units, plan, kept, 0 if few else q * q * ss, tiles, stage, own=(S,), pieces=units)
     return gw
 
