@@ -24,7 +24,7 @@ OPERATIONS = {np.add: operator.add, np.subtract: operator.sub, np.multiply: oper
 
 
 def apply(ufunc, a, b):
-    """ufunc(a, b) for two arrays, or an array and a number: the same result, layout kept."""
+    """ufunc(a, b): the same result, layout kept."""
     if ufunc not in OPERATIONS or not (_suits(a) and _suits(b)) or a.shape != b.shape or a.dtype != b.dtype:
         return ufunc(a, b)
     like, other = (b, a) if _repeated(memory_order(b), a) else (a, b)
@@ -42,7 +42,8 @@ def apply(ufunc, a, b):
 
 def join(y, plus, relu=False):
     """y + plus, and with relu the positive part of it, put into y itself: for a y that nobody else looks at."""
-    rows = _as_rows(y, plus) if _suits(y) and _suits(plus) and y.dtype == plus.dtype else None
+    alike = y.shape == plus.shape and y.dtype == plus.dtype
+    rows = _as_rows(y, plus) if alike and _suits(y) and _suits(plus) else None
     if rows is None:
         np.add(y, plus, out=y)
         return np.maximum(y, 0, out=y) if relu else y

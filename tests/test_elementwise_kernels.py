@@ -62,7 +62,6 @@ def test_the_gate_of_another_layout_is_laid_out_as_y(shape):
     np.testing.assert_array_equal(got, np.where(y <= 0, 0, gy))
 
 
-
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("shape", [SHAPE, (3, 5, 2, 2), (2, 1, 3, 3), (0, 2, 1, 1), (70, 300, 9, 9)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -102,6 +101,24 @@ def test_join_adds_in_place(dtype, shape, layout):
             memory = np.array(layout(y), order="K")
             assert join(memory, given, relu) is memory
             np.testing.assert_array_equal(memory, np.maximum(y + plus, 0) if relu else y + plus)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("channels", [3, 40, 200])
+def test_rows_with_gaps_and_numbers_that_come_again(channels, layout):
+    rng = np.random.default_rng(0)
+    whole = layout(rng.standard_normal((6, channels + 8, 50, 60)).astype("float32"))
+    a, b = whole[:, 4:-4], layout(rng.standard_normal((6, channels, 50, 60)).astype("float32"))
+    number = np.broadcast_to(np.float32(1.5), a.shape)
+    for ufunc in (np.add, np.subtract, np.multiply):
+        for one, two in ((a, b), (b, a), (a, a), (a, number), (number, a), (b, number), (number, b), (number, number)):
+            np.testing.assert_array_equal(apply(ufunc, one, two), ufunc(one, two))
+    for y, plus in ((a, b), (b, a), (b, number), (a, number)):
+        wanted, before = y + plus, whole.copy()
+        assert join(y, plus) is y
+        np.testing.assert_array_equal(y, wanted)
+        np.testing.assert_array_equal(whole[:, :4], before[:, :4])
+        np.testing.assert_array_equal(whole[:, -4:], before[:, -4:])
 
 
 def test_flat_sees_memory_in_its_order_and_refuses_mixed_layouts():
