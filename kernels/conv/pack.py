@@ -3,6 +3,7 @@
 Goto & van de Geijn 2008, section 4.2.3: the smaller matrix is packed once, so that the inner loop reads it end to end.
 """
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,20 @@ from ..transpose import run_transpose, transpose
 
 PARTS = 4  # of the input channels, packed by different threads
 SMALL = 1 << 15  # numbers that one thread packs
+
+
+class Weights(NamedTuple):
+    """Weights as compiled loops see them: of one type whatever their strides, so that a loop is compiled once."""
+
+    address: int
+    shape: tuple
+    strides: tuple  # bytes
+    like: np.ndarray  # of their dtype
+
+
+def seen(w):
+    """The Weights of an array, which the caller keeps alive."""
+    return Weights(w.ctypes.data, w.shape, w.strides, np.empty(0, w.dtype))
 
 
 def vectors_for(channels, dtype):
@@ -35,7 +50,7 @@ def pack(w, order, kept=None, vectors=None):
 
     def fill(panels):
         units, pieces = g * shape[1] * PARTS, None if panels.size > SMALL else 1
-        share_out(_pack, units, transpose(w.dtype).address, w, taps(w, order), panels, L, pieces=pieces)
+        share_out(_pack, units, transpose(w.dtype).address, seen(w), taps(w, order), panels, L, pieces=pieces)
 
     return prepared(kept, ("panels", tuple(order), vectors), w, shape, fill), vectors
 
@@ -58,7 +73,7 @@ def _pack(first, last, address, w, tap, panels, L):
     _, blocks, T, Cg, B = panels.shape
     for unit in range(first, last):
         g, b, part = unit // PARTS // blocks, unit // PARTS % blocks, unit % PARTS
-        to = panels.ctypes.data + (g * blocks + b) * T * Cg * B * w.itemsize
+        to = panels.ctypes.data + (g * blocks + b) * T * Cg * B * panels.itemsize
         pack_panel(address, w, tap, to, g, b, part * Cg // PARTS, (part + 1) * Cg // PARTS, 0, Cg, B, L)
 
 
@@ -69,12 +84,12 @@ def pack_panel(address, w, tap, panel, g, b, k0, k1, k_start, K, B, L):
     k_start: the input channel that is the panel's first. Where numbers lie together in w, L x L of them at a time.
     """
     OCg, T = w.shape[1], w.shape[3]
-    size = w.itemsize
+    size = w.like.itemsize
     sg, so, sk, sp = w.strides[0] // size, w.strides[1] // size, w.strides[2] // size, w.strides[3] // size
     end = 1 + (w.shape[0] - 1) * sg + (OCg - 1) * so + (w.shape[2] - 1) * sk + (T - 1) * sp
     regular = so > 0 and sk > 0 and (sp == 1 or T == 1)
     joined = regular and sk == T  # positions of all channels are one run
-    table, junk = np.empty(L, np.int64), np.empty(L, w.dtype)
+    table, junk = np.empty(L, np.int64), np.empty(L, w.like.dtype)
     for o in range(b * B, (b + 1) * B, L):
         valid, column = max(0, min(L, OCg - o)), o - b * B
         for k in range(k0, k1, max(1, k1 - k0) if joined else 1):
@@ -83,7 +98,7 @@ def pack_panel(address, w, tap, panel, g, b, k0, k1, k_start, K, B, L):
                 at, count = g * sg + o * so + k * sk + e, min(L, run - e)
                 fits = regular and valid == L and at + (L - 1) * so + L <= end
                 if fits and so == 1 and T == 1 and tap[0] == 0:
-                    copy(panel + ((k - k_start) * B + column) * size, w.ctypes.data + at * size, L * size)
+                    copy(panel + ((k - k_start) * B + column) * size, w.address + at * size, L * size)
                 elif fits:
                     t, c = e % T, e // T
                     for j in range(L):
@@ -92,7 +107,7 @@ def pack_panel(address, w, tap, panel, g, b, k0, k1, k_start, K, B, L):
                         t += 1  # a division would take longer than all the rest
                         if t == T:
                             t, c = 0, c + 1
-                    run_transpose(address, w.ctypes.data + at * size, so, table.ctypes.data, 0.0)
+                    run_transpose(address, w.address + at * size, so, table.ctypes.data, 0.0)
                 else:
                     for j in range(count):
                         t, c = tap[(e + j) % T], k + (e + j) // T
@@ -101,4 +116,4 @@ def pack_panel(address, w, tap, panel, g, b, k0, k1, k_start, K, B, L):
                             clear(to, L * size)
                             for i in range(valid):
                                 one = g * sg + (o + i) * so + c * sk + (e + j) % T * sp
-                                copy(to + i * size, w.ctypes.data + one * size, size)
+                                copy(to + i * size, w.address + one * size, size)

@@ -19,7 +19,7 @@ from ..tile import lanes, most_pixels, split, tile
 from ..transpose import transpose
 from . import direct_cpu, winograd_weights
 from .direct_cpu import by_position
-from .pack import pack, pack_panel, taps, vectors_for
+from .pack import Weights, pack, pack_panel, seen, taps, vectors_for
 from .params import conv_output_shape
 from .winograd_tile import F2_5, F4, apart, inputs, outputs, products, row_width, weights
 
@@ -75,7 +75,7 @@ class Plan(NamedTuple):
 
     x: np.ndarray
     y: np.ndarray
-    w: np.ndarray  # 1 x OC x C x r r
+    w: Weights  # 1 x OC x C x r r
     tap: np.ndarray  # of each kernel position
     bias: np.ndarray  # of all panels
     low: float
@@ -110,15 +110,15 @@ def _convolve(x, w, order, size, padding, algorithm, kept, bias=None, low=-np.in
         transpose(x.dtype).address,
     )
     sizes = np.array(sizes, np.int64)
-    plan = Plan(x.reshape(-1), y.reshape(-1), w, taps(w, order), start, low, sizes, addresses)
-    (_by_panels if large else _by_tiles)(plan, blocks, order, kept)
+    plan = Plan(x.reshape(-1), y.reshape(-1), seen(w), taps(w, order), start, low, sizes, addresses)
+    (_by_panels if large else _by_tiles)(plan, w, blocks, order, kept)
     return y
 
 
 # --- a few tiles at a time, all channels
 
 
-def _by_tiles(plan, blocks, order, kept):
+def _by_tiles(plan, w, blocks, order, kept):
     c, cv, m, q, total, P, b = plan.sizes[[2, 3, 9, 10, 13, 14, 15]].tolist()
     dtype, threads = plan.x.dtype, get_num_threads()
     L, cp, ocp = lanes(dtype), row_width(c, dtype), blocks * b
@@ -126,11 +126,11 @@ def _by_tiles(plan, blocks, order, kept):
     zeros = np.zeros(max(cv, ocp), dtype)
 
     def transform(U):
-        panels, _ = pack(plan.w, order)
+        panels, _ = pack(w, order)
         given = panels.reshape(-1), U, np.zeros(b, dtype), c, (q * us, us), q - m + 1
         share_out(_transform_weights, blocks * c, plan.addresses[1], *given)
 
-    U = prepared(kept, ("U", q, tuple(order)), plan.w, q * q * us, transform)
+    U = prepared(kept, ("U", q, tuple(order)), w, q * q * us, transform)
     most = max(1, CHUNK // (q * q * (cp + ocp) * plan.x.itemsize * P)) * P
     shares = threads * -(-total // (threads * most))
     chunk = -(-total // (shares * P)) * P
@@ -170,7 +170,7 @@ def _chunks(first, last, plan, U, zeros, steps, V, M, patch):
 # --- a few weights at a time, many tiles
 
 
-def _by_panels(plan, blocks, order, kept):
+def _by_panels(plan, w, blocks, order, kept):
     c, cv, m, q, total, P, b = plan.sizes[[2, 3, 9, 10, 13, 14, 15]].tolist()
     dtype = plan.x.dtype
     L, chunk = lanes(dtype), -(-min(total, TILES) // P) * P
@@ -186,7 +186,7 @@ def _by_panels(plan, blocks, order, kept):
 
     if kept is not None:
         recipe, size = ("U by panels", q, tuple(order)), blocks * parts * q * q * us
-        kept_U = prepared(kept, recipe, plan.w, size, transform_weights)
+        kept_U = prepared(kept, recipe, w, size, transform_weights)
     else:
         kept_U = np.empty(0, dtype)
     M, patch = own("M", q * q * ms, dtype), own("patch", q * q * max(c, b) + L, dtype)
