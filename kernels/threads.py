@@ -84,7 +84,8 @@ def share_out(loop, size, *arguments, own=(), pieces=None):
         return
     threads = get_num_threads()
     pieces = 1 if threads == 1 else min(size, threads if pieces is None else pieces)
-    helpers = min(threads, pieces, MOST + 1) - 1
+    rows = len(own[0]) if own else threads  # fewer, if somebody has just asked for more threads
+    helpers = min(threads, pieces, rows, MOST + 1) - 1
     if helpers:
         _call_workers(helpers)
     handover, (_, address, parts) = _handover(), _bounds(size, pieces, threads)

@@ -61,6 +61,14 @@ def test_several_threads_take_part_and_each_has_a_row_of_its_own():
     pytest.fail("one thread did everything, 50 times")
 
 
+def test_no_more_threads_take_part_than_there_are_rows():
+    for _ in range(20):
+        done, taken, clashes = np.zeros(64, int), np.zeros((4, 8), int), np.zeros((4, 8), int)
+        threads.share_out(busy_count, 64, done, 20000, own=(taken[:2], clashes[:2]), pieces=64)
+        assert (done == 1).all()
+        assert taken[:2, 0].sum() == 64 and not taken[2:].any()
+
+
 def test_what_was_shared_out_is_held_by_nobody_afterwards():
     for _ in range(20):
         array = np.zeros(16, int)
