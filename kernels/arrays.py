@@ -6,6 +6,8 @@ an index.
 """
 import numpy as np
 
+from .rows import contiguous
+
 DEVICES = {"cupy": "cuda", "minigrad.kernels.cuda.simulated": "cuda-sim"}  # where the type of an array is defined
 
 
@@ -27,7 +29,7 @@ def hardware(device):
 
 def nhwc(x):
     """N x C x H x W with any strides -> contiguous N x H x W x C (no copy if x is channels-last)."""
-    return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    return contiguous(x.transpose(0, 2, 3, 1))
 
 
 def nchw(y):

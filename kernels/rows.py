@@ -1,5 +1,5 @@
 """Arrays whose rows are whole in memory but may lie apart, such as some channels of a channels-last array: seen as
-matrices, and joined, on all threads."""
+matrices, and joined or copied, on all threads."""
 from functools import lru_cache
 
 import numpy as np
@@ -44,12 +44,26 @@ def concatenate(arrays, dim):
     parts = matrices(order, *arrays) if order[-1] == dim else None
     if parts is None:
         return np.concatenate(arrays, dim)
+    y = _side_by_side(parts, size)
+    shape = [y.shape[1] if i == dim else arrays[0].shape[i] for i in order]
+    return y.reshape(shape).transpose(np.argsort(order))
+
+
+def contiguous(a):
+    """np.ascontiguousarray; of an array whose rows lie apart, on all threads."""
+    if a.flags.c_contiguous or a.size <= SMALL:
+        return np.ascontiguousarray(a)
+    parts = matrices(range(a.ndim), a)
+    return np.ascontiguousarray(a) if parts is None else _side_by_side(parts, a.size).reshape(a.shape)
+
+
+def _side_by_side(parts, size):
+    """Matrices of the same number of rows, `size` elements in all, as one."""
     rows, width = len(parts[0]), size // len(parts[0])
-    y = empty((rows, width), arrays[0].dtype)
+    y = empty((rows, width), parts[0].dtype)
     table = np.array([(address(part), part.strides[0], part.shape[1] * part.itemsize) for part in parts], np.int64)
     share_out(_loop(), rows, table, address(y), width * y.itemsize, pieces=None if size >= LARGE else 1)
-    shape = [width if i == dim else arrays[0].shape[i] for i in order]
-    return y.reshape(shape).transpose(np.argsort(order))
+    return y
 
 
 @lru_cache(1)

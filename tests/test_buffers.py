@@ -1,6 +1,10 @@
 """The memory pool: who gets what, and when it comes back."""
 import gc
+import os
+import random
+import signal
 import threading
+from collections import deque
 
 import numpy as np
 import pytest
@@ -10,11 +14,9 @@ from minigrad.kernels import buffers
 
 @pytest.fixture(autouse=True)
 def an_empty_pool(monkeypatch):
-    monkeypatch.setattr(buffers, "LITTLE", 0)
     gc.collect()
-    buffers.release()
-    yield
-    buffers.release()
+    monkeypatch.setattr(buffers, "_pieces", [])
+    monkeypatch.setattr(buffers, "_dead", deque())
 
 
 def place(a):
@@ -25,7 +27,8 @@ def test_the_memory_of_a_dead_array_is_used_again():
     a = buffers.empty((100, 1000), np.float32)
     was = place(a)
     del a
-    assert place(buffers.empty((99, 1000), np.float32)) == was, "a little smaller: the same capacity"
+    assert place(buffers.empty((100, 1000), np.float32)) == was
+    assert place(buffers.empty((99, 1000), np.float32)) == was, "one that needs less of it"
 
 
 def test_a_view_keeps_its_array_alive():
@@ -57,34 +60,90 @@ def test_empty_like_keeps_the_order_of_dimensions():
     assert y.strides == a.strides and y.shape == a.shape and y.dtype == a.dtype
 
 
-@pytest.mark.parametrize("size", [1, 15, 16, 17, 1000, (1 << 20) + 1, 123456789])
-def test_capacity_is_enough_and_a_sixteenth_too_much_at_most(size):
-    assert size <= buffers.capacity(size) <= size * 17 / 16 + 1
-    assert buffers.capacity(buffers.capacity(size)) == buffers.capacity(size)
+def gaps():
+    return [size for piece in buffers._pieces for _, size in piece.gaps]
 
 
-def test_what_waits_takes_no_more_than_arrays_took_before():
-    arrays = [buffers.empty(1 << 18, np.uint8) for _ in range(4)]
-    del arrays
-    gc.collect()
-    assert buffers.waiting() == 1 << 20
-    other = buffers.empty(3 << 18, np.uint8)  # of another size: three of the four have to go
-    assert buffers.waiting() == 1 << 18
-    last = buffers.empty(1 << 18, np.uint8)
-    assert buffers.waiting() == 0
-    del other, last
-    gc.collect()
-    assert buffers.waiting() == 1 << 20
+def test_gaps_that_touch_become_one():
+    a, b, c = arrays = [buffers.empty(1 << 20, np.uint8) for _ in range(3)]
+    places = [place(x) for x in arrays]
+    assert places == [places[0] + (i << 20) for i in range(3)]
+    del a, c, arrays[0], arrays[1]
+    buffers._bury()
+    assert gaps() == [1 << 20, buffers.PIECE - (2 << 20)]
+    del b, arrays
+    assert place(buffers.empty(3 << 20, np.uint8)) == places[0], "all three"
+    assert len(buffers._pieces) == 1
 
 
-def test_what_nobody_asked_for_lately_goes_first():
-    old, new = buffers.empty(5 << 17, np.uint8), buffers.empty(1 << 19, np.uint8)
-    del old
-    del new
-    gc.collect()
-    kept = buffers.empty(3 << 17, np.uint8)
-    assert buffers.waiting() == 1 << 19
-    assert kept.size == 3 << 17
+def test_an_array_gets_the_first_gap_that_is_large_enough():
+    sizes = [5 << 20, 1 << 16, 6 << 20, 1 << 16, 9 << 20, 1 << 16]
+    arrays = [buffers.empty(size, np.uint8) for size in sizes]
+    places = [place(x) for x in arrays]
+    arrays[0] = arrays[2] = arrays[4] = None
+    assert place(buffers.empty(6 << 20, np.uint8)) == places[2]
+
+
+def test_arrays_never_overlap_and_all_comes_back():
+    """Random lives, checked by what the arrays hold: each is filled with its own number."""
+    rng, alive = random.Random(0), {}
+    for number in range(2000):
+        size = rng.choice((1 << 16, 3 << 15, 100_003, 1 << 18, 5 << 20, 7 << 20))
+        alive[number] = a = buffers.empty(size, np.uint8)
+        assert place(a) % buffers.LINE == 0
+        a[:] = number % 251
+        while sum(a.size for a in alive.values()) > 30 << 20:
+            gone = rng.choice(list(alive))
+            assert (alive.pop(gone) == gone % 251).all()
+        del a
+    assert all((a == number % 251).all() for number, a in alive.items())
+    alive.clear()
+    buffers._bury()
+    assert [piece.gaps for piece in buffers._pieces] == [[piece.whole] for piece in buffers._pieces]
+    assert len(buffers._pieces) == 1, "64 MB, for 37 at a time"
+
+
+def test_pieces_grow_with_what_there_is_and_an_array_may_need_more(monkeypatch):
+    monkeypatch.setattr(buffers, "PIECE", 1 << 20)
+    monkeypatch.setattr(buffers, "LARGEST", 1 << 22)
+    arrays = [buffers.empty(1 << 20, np.uint8) for _ in range(10)]
+    arrays.append(buffers.empty(1 << 23, np.uint8))
+    assert [piece.whole[1] >> 20 for piece in buffers._pieces] == [1, 1, 2, 4, 4, 8]
+
+
+def test_release_gives_back_what_no_array_has_a_part_of(monkeypatch):
+    monkeypatch.setattr(buffers, "PIECE", 1 << 20)
+    a, b = buffers.empty(1 << 20, np.uint8), buffers.empty(1 << 20, np.uint8)
+    del a
+    buffers.release()
+    assert len(buffers._pieces) == 1 and place(b) == buffers._pieces[0].whole[0]
+    del b
+    buffers.release()
+    assert not buffers._pieces
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_forked_while_another_thread_takes_memory_can_take_some_too():
+    def work():
+        while not done:
+            buffers.empty(1 << 17, np.uint8)
+
+    done = []
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        for _ in range(30):
+            child = os.fork()
+            if child == 0:
+                buffers.empty(1 << 18, np.uint8)[:] = 1
+                os._exit(7)
+            timer = threading.Timer(20, os.kill, (child, signal.SIGKILL))
+            timer.start()
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+            timer.cancel()
+    finally:
+        done.append(True)
+        thread.join()
 
 
 def test_threads_never_share_memory():

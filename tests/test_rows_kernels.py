@@ -60,3 +60,16 @@ def test_what_counts_as_rows():
         assert rows.matrices((0, 1, 2, 3), other) is None
     assert rows.matrices((0, 2, 3, 1), a) is None
     assert rows.matrices((1, 0), a[0, 0].T)[0].tolist() == a[0, 0].tolist()
+
+
+def test_contiguous_is_ascontiguousarray(monkeypatch):
+    a = np.random.default_rng(4).standard_normal((4, 21, 20, 40)).astype(np.float32)
+    views = [a, a[..., 3:24], a[:, ::-1], a[::2], a[:, 1:, 2:], a.transpose(0, 3, 1, 2), a[..., ::2], a[..., :1]]
+    for view in [*views, np.broadcast_to(a[:1], (9, 21, 20, 40)), np.empty((0, 3)), np.float32(3)]:
+        y = rows.contiguous(np.asarray(view))
+        assert y.flags.c_contiguous and y.dtype == view.dtype
+        np.testing.assert_array_equal(y, np.atleast_1d(view))
+    assert rows.contiguous(a) is a
+    wanted = a[..., 3:24].copy()
+    monkeypatch.setattr(rows.np, "ascontiguousarray", None)  # the loop does it
+    np.testing.assert_array_equal(rows.contiguous(a[..., 3:24]), wanted)
