@@ -4,6 +4,7 @@ Code is cached on disk, so only the first run after an install or an edit compil
 loop is compiled anew in each process. Numba notices edits only in the file that holds a loop; here every cached loop
 carries a stamp of all kernel files, so a loop may call those of another file, and build on tile.py.
 """
+import gc
 import zlib
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numba
 from llvmlite import ir
 from numba import types
+from numba.core import event
 from numba.core.caching import FunctionCache, NullCache
 from numba.core.ccallback import CFunc
 
@@ -54,6 +56,32 @@ class StampedCache(_Announced, FunctionCache):
 
 class NoCache(_Announced, NullCache):
     """What takes its place where no folder is writable."""
+
+
+class _NoCollection(event.Listener):
+    """Python's search for cycles of garbage finds little in a compiler, and takes a tenth of its time: it has to wait.
+
+    Numba compiles in one thread at a time, and tells of the end also where that is an error.
+    """
+
+    def __init__(self):
+        self.compiling, self.enabled = [], False
+
+    def on_start(self, started):
+        if isinstance(getattr(started.data["dispatcher"], "_cache", None), _Announced):
+            if not self.compiling:
+                self.enabled = gc.isenabled()
+                gc.disable()
+            self.compiling.append(started.data["dispatcher"])
+
+    def on_end(self, ended):
+        if self.compiling and self.compiling[-1] is ended.data["dispatcher"]:
+            self.compiling.pop()
+            if not self.compiling and self.enabled:
+                gc.enable()
+
+
+event.register("numba:compile", _NoCollection())
 
 
 def jit(function):

@@ -1,10 +1,13 @@
 """How loops are compiled: cached where that is possible, compiled anyway where it is not."""
+import gc
 import os
 import subprocess
 import sys
 
+import numba
 import numpy as np
 import pytest
+from numba.extending import intrinsic
 
 from minigrad.kernels import jit as jit_module
 from minigrad.kernels.conv import correlate
@@ -16,11 +19,15 @@ def double(x):
         x[i] *= 2
 
 
-def test_where_no_folder_is_writable_a_loop_is_compiled_without_a_cache(monkeypatch):
+@pytest.fixture
+def no_writable_folder(monkeypatch):
     def without_locator(function):
         raise RuntimeError("cannot cache function: no locator available")
 
     monkeypatch.setattr(jit_module, "StampedCache", without_locator)
+
+
+def test_where_no_folder_is_writable_a_loop_is_compiled_without_a_cache(no_writable_folder):
     x = np.arange(3.0)
     jit_module.jit(double)(x)
     assert x.tolist() == [0, 2, 4]
@@ -60,3 +67,38 @@ def test_fast_arithmetic_still_honours_nan_and_infinity(value):
     x = np.array([1.0, value])
     jit_module.jit(double)(x)
     np.testing.assert_array_equal(x, [2.0, value])
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_no_garbage_is_collected_while_loops_compile_and_all_is_as_before_then(enabled, no_writable_folder):
+    seen = []
+
+    @intrinsic
+    def looked_at(typing, x):
+        seen.append(gc.isenabled())
+        return x(x), lambda context, builder, signature, given: given[0]
+
+    @jit_module.jit
+    def inner(x):
+        return looked_at(x)
+
+    @jit_module.jit
+    def outer(x):
+        return inner(x) + looked_at(x)
+
+    @jit_module.jit
+    def wrong(x):
+        return looked_at(x) + no_such_name  # noqa: F821
+
+    before = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        assert outer(3) == 6
+        assert gc.isenabled() is enabled
+        with pytest.raises(numba.core.errors.NumbaError):
+            wrong(3)
+        assert gc.isenabled() is enabled
+        assert numba.njit(lambda x: looked_at(x))(3.0) == 3.0  # not ours
+        assert seen.pop() is enabled and seen and not any(seen)
+    finally:
+        (gc.enable if before else gc.disable)()

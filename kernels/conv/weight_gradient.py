@@ -158,7 +158,7 @@ def _weight_gradient(first, last, address, x, gy, gw, kept, heights, zeros, in_p
         b1, c0 = min(b0 + together, panels), unit // groups % parts * part
         Cb = min(part, Cg - c0)
         here = (number if shares > 1 else 0) * length
-        sums[here : here + length] = 0
+        clear(sums.ctypes.data + here * 8, length * 8)
         for k in range(len(blocks) * share // shares, len(blocks) * (share + 1) // shares):
             n0, n1, i0, i1, j0, j1 = blocks[k]
             down = i1 - i0
