@@ -107,10 +107,18 @@ def shared(loop):
 def _named(function):
     """The function under a name that says what it has from around it: two of one name would be one to the linker."""
     copy = FunctionType(function.__code__, function.__globals__, function.__name__, None, function.__closure__)
-    around = "".join(f" {cell.cell_contents!r}" for cell in function.__closure__ or ())
     copy.__module__, copy.__doc__ = function.__module__, function.__doc__
-    copy.__qualname__ = f"{function.__module__}.{function.__qualname__}.shared{zlib.crc32(around.encode()):x}"
+    name, *around = _described(function).split(" ", 1)
+    copy.__qualname__ = f"{name}.shared{zlib.crc32(''.join(around).encode()):x}"
     return copy
+
+
+def _described(value):
+    """The same words for a value in every process: a function's name, and what it has from around it."""
+    if not callable(value):
+        return repr(value)
+    cells = getattr(getattr(value, "py_func", value), "__closure__", None) or ()
+    return " ".join([f"{value.__module__}.{value.__qualname__}", *(_described(cell.cell_contents) for cell in cells)])
 
 
 # --- the two sides

@@ -102,3 +102,37 @@ def test_no_garbage_is_collected_while_loops_compile_and_all_is_as_before_then(e
         assert seen.pop() is enabled and seen and not any(seen)
     finally:
         (gc.enable if before else gc.disable)()
+
+
+TRAIN = """
+import numba.core.event as event
+import minigrad as mg
+from minigrad import models, nn, optim
+
+class Compiled(event.Listener):
+    def on_start(self, started):
+        print(started.data["dispatcher"].py_func.__qualname__)
+
+    def on_end(self, ended):
+        pass
+
+event.register("numba:compile", Compiled())
+for name, shape in {"resnet20_cifar": (3, 32, 32), "convnet": (1, 28, 28), "residual_resized": (1, 28, 28)}.items():
+    net = models.create(name)
+    optimizer = optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    mg.cross_entropy(net(mg.randn(2, *shape)), mg.tensor([0, 1])).backward()
+    optimizer.step()
+a, b = mg.randn(400, 700), mg.randn(400, 700)
+results = a * b - (a + b).relu(), mg.where(a > 0, a, b).max(1), a.exp().sum(0), nn.Dropout(0.5)(a)
+x = mg.randn(2, 32, 20, 20, requires_grad=True)
+w = mg.randn(32, 1, 3, 3, requires_grad=True)
+y = mg.avg_pool2d(mg.cat([mg.conv2d(x, w, groups=32, padding=1), x], 1), 2) + mg.max_pool2d(mg.cat([x, x], 1), 2)
+(y * y).sum().backward()
+"""
+
+
+def test_a_second_process_compiles_nothing():
+    """Loops made inside functions are found again too: what they have from around them has the same name everywhere."""
+    command = [sys.executable, "-c", TRAIN]
+    subprocess.run(command, capture_output=True, check=True)
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == ""

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -147,6 +148,25 @@ def test_two_callers_at_once_get_what_each_gets_alone(row):
     for caller in callers:
         caller.join()
     assert results == dict.fromkeys(range(3), [True] * 5)
+
+
+def test_tasks_of_a_user_s_pool_may_have_pools_of_their_own_and_all_compute():
+    """What Dask, joblib or a web server do: pools within pools, and each task trains or predicts."""
+
+    def step(seed):
+        x, w = (mg.Tensor(np.random.default_rng(seed + i).standard_normal(shape, dtype=np.float32), requires_grad=True)
+                for i, shape in enumerate([(2, 20, 13, 11), (40, 20, 3, 3)]))
+        mg.max_pool2d(mg.conv2d(x, w, padding=1).relu(), 2).sum().backward()
+        return x.grad.numpy().tobytes(), w.grad.numpy().tobytes()
+
+    def task(seed):
+        with ThreadPoolExecutor(2) as inner:
+            others = [inner.submit(step, seed + 100 * i) for i in range(2)]
+            return [step(seed), *(other.result() for other in others)]
+
+    wanted = [[step(seed), step(seed), step(seed + 100)] for seed in range(6)]
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(task, range(6))) == wanted
 
 
 @pytest.mark.parametrize("row", [direct_cpu, winograd_cpu])
