@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
 from .atomic import INT64, add_one, give_way, look, put, swap
-from .jit import c_function, indirect_call, jit, jit_as
+from .jit import c_function, indirect_call, jit, jit_as, jit_inside
 from .threads import FIELDS
 
 STATE, CALL, GIVEN, JOB, BOUNDS, PARTS, ROW = range(7)  # the numbers in a mailbox
@@ -172,7 +172,7 @@ def _hand_out(call, given, failed, desk, bounds, parts, helpers, workers, nothin
     put(failed, job[FAILED])
 
 
-@jit
+@jit_inside
 def _take(call, given, job, bounds, parts, row):
     """Call the piece for one part after the other, until all are taken."""
     while True:

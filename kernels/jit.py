@@ -20,6 +20,7 @@ from .notice import NOTICE
 
 # May fuse a*b+c and reorder sums (which vectorises them); still honours NaN and infinity.
 FASTMATH = {"contract", "reassoc", "nsz"}
+OPTIONS = {"nogil": True, "fastmath": FASTMATH, "error_model": "numpy"}
 
 
 @lru_cache(1)
@@ -86,7 +87,18 @@ event.register("numba:compile", _NoCollection())
 
 def jit(function):
     """Compile `function` in nopython mode on its first call; it releases the GIL while it runs."""
-    return _cached(numba.njit(nogil=True, fastmath=FASTMATH, error_model="numpy")(function), function)
+    return _cached(numba.njit(**OPTIONS)(function), function)
+
+
+def jit_inside(function):
+    """`jit` for what only compiled code calls: without a way in from Python, which takes a fifth of the time."""
+
+    def refuse(*args):
+        raise TypeError(f"{function.__qualname__}: only compiled code can call it; `jit` makes a way in from Python")
+
+    compiled = _cached(numba.njit(**OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function), function)
+    compiled._compile_for_args, compiled._insert = refuse, lambda *entry: None  # Numba itself would crash
+    return compiled
 
 
 def jit_as(function, name):

@@ -9,7 +9,7 @@ import numpy as np
 from numba import carray, types
 from numba.extending import intrinsic
 
-from .jit import jit
+from .jit import jit, jit_inside
 
 
 @intrinsic
@@ -22,7 +22,7 @@ def _pointer(context, address, like):
     return types.CPointer(like.dtype)(types.intp, like), generate
 
 
-@jit
+@jit_inside
 def _part(table, row, column, first, last, like):
     """The numbers first ... last of the long run, as far as they belong to this row's array; its dtype is like's."""
     start, stop = table[row, table.shape[1] - 2], table[row, table.shape[1] - 1]

@@ -69,6 +69,17 @@ def test_fast_arithmetic_still_honours_nan_and_infinity(value):
     np.testing.assert_array_equal(x, [2.0, value])
 
 
+def test_what_only_compiled_code_can_call_says_so(no_writable_folder):
+    inside = jit_module.jit_inside(double)
+    outside = jit_module.jit(lambda x: inside(x))
+    x = np.arange(3.0)
+    for _ in range(2):
+        with pytest.raises(TypeError, match="double: only compiled code"):
+            inside(x)
+        outside(x)
+    np.testing.assert_array_equal(x, [0, 4, 8])
+
+
 @pytest.mark.parametrize("enabled", [True, False])
 def test_no_garbage_is_collected_while_loops_compile_and_all_is_as_before_then(enabled, no_writable_folder):
     seen = []

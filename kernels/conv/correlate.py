@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..jit import jit
+from ..jit import jit, jit_inside
 from ..memory import claim, clear, copy, fetch
 from ..threads import PARTS, get_num_threads, own, share_out
 from ..tile import host, lanes, most_pixels, run_tile, split, tile
@@ -193,7 +193,7 @@ def _steps(walks, seen, cg, wide, vectors, pixel, pitch, dtype):
     return np.array(steps, np.int64), np.array(offsets, np.int64)
 
 
-@jit
+@jit_inside
 def fill(scratch, x, n, row, column, rows, cols, row_step, col_step, pixel, H, W, C, c, Cg):
     """scratch: rows x cols pixels of image n from (row, column) and channel c on, with zeros outside; x: flat NHWC.
 
@@ -254,7 +254,7 @@ def _correlate(first, last, x, w, start, y, offsets, rows_at, steps, copied, low
                              col_step * YC, OCg, B, low, not copied and p0 == b0, size)
 
 
-@jit
+@jit_inside
 def _row(x, w, start, y, edge, offsets, steps, walk, p0, p1, pixel, panel_size, y_step, OCg, B, low, cold, size):
     """A row of outputs, from where its first one sees x: the tiles of panels p0 ... p1. cold: x is in no cache yet.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..arrays import nchw, nhwc
 from ..buffers import empty
-from ..jit import jit
+from ..jit import jit, jit_inside
 from ..memory import copy
 from ..threads import get_num_threads, scratch, share_out
 from ..tile import host, lanes
@@ -86,7 +86,7 @@ def _run(plan, x, w, y, bias=None, low=-np.inf):
               *_seen(plan, pieces), plan.geometry, pieces=pieces)
 
 
-@jit
+@jit_inside
 def _own(first, units, tables, images):
     """The piece that begins at unit `first`: its number, its table, and an address at a cache line in its image."""
     piece = -(-first * len(tables) // units)
@@ -113,7 +113,7 @@ def _pack(w, start, order, sizes, panels):
         first_tap += taps
 
 
-@jit
+@jit_inside
 def _addresses(table, x, zeros, image, pitch, c0, c1, n, top, height, left, span, H, W, C):
     """table: height x span addresses of the pixels of image n from (top, left) on.
 

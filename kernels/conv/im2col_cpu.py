@@ -15,7 +15,7 @@ import numpy as np
 
 from ..arrays import nchw, nhwc
 from ..buffers import empty
-from ..jit import jit
+from ..jit import jit, jit_inside
 from ..memory import clear, copy
 from ..threads import PARTS, get_num_threads, own, share_out
 from ..tile import lanes, most_pixels, run_tile, split, tile
@@ -227,7 +227,7 @@ def _grad_input(first, last, address, gy, panels, gx, zeros, dilation, image, si
                 q0 = q1
 
 
-@jit
+@jit_inside
 def _clear_channels(x, first, last, c, count, C):
     """Set `count` channels from c on of some pixels of x (flat, C channels) to zero."""
     size = x.itemsize

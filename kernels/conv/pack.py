@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..jit import jit
+from ..jit import jit, jit_inside
 from ..memory import clear, copy
 from ..prepare import prepared
 from ..threads import share_out
@@ -77,7 +77,7 @@ def _pack(first, last, address, w, tap, panels, L):
         pack_panel(address, w, tap, to, g, b, part * Cg // PARTS, (part + 1) * Cg // PARTS, 0, Cg, B, L)
 
 
-@jit
+@jit_inside
 def pack_panel(address, w, tap, panel, g, b, k0, k1, k_start, K, B, L):
     """The input channels k0 ... k1 of panel b of group g, to the address of a panel of taps x K x B.
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..jit import jit
+from ..jit import jit, jit_inside
 from ..memory import clear, copy
 from ..threads import PARTS, get_num_threads, own, scratch, share_out
 from ..tile import lanes, most_pixels, run_tile, split, tile
@@ -201,7 +201,7 @@ def _join(first, last, sums, gw, heights, runs, order, geometry):
         _finish(unit, total, gw, heights, runs, order, geometry)
 
 
-@jit
+@jit_inside
 def _finish(unit, sums, gw, heights, runs, order, geometry):
     """The sums of a unit into gw."""
     Cg, part, OCg, panels, together, positions, B, address, L = (
@@ -220,7 +220,7 @@ def _finish(unit, sums, gw, heights, runs, order, geometry):
         _in_order(total, gw[to:], heights, runs, order, Cb, Cg * positions, positions, valid, B)
 
 
-@jit
+@jit_inside
 def _pack_gradients(gy, given, n0, n1, i0, i1, j0, j1, b0, b1, rows, cols, g, G, OCg, B):
     """gy of some outputs as panels of B channels, with zeros after the last one."""
     size, at = gy.itemsize, given.ctypes.data
@@ -237,7 +237,7 @@ def _pack_gradients(gy, given, n0, n1, i0, i1, j0, j1, b0, b1, rows, cols, g, G,
                     source += G * OCg * size
 
 
-@jit
+@jit_inside
 def _in_order(sums, gw, heights, runs, order, Cb, row, positions, valid, B):
     """A panel of sums, (run, tap of it, channel) x B, into gw: rows of Cb channels x kernel positions."""
     size, buffer = gw.itemsize, np.empty((B, max(RUN, positions)), gw.dtype)
@@ -256,7 +256,7 @@ def _in_order(sums, gw, heights, runs, order, Cb, row, positions, valid, B):
             copy(to, buffer[o].ctypes.data, (c1 - c0) * positions * size)
 
 
-@jit
+@jit_inside
 def _turned(address, total, gw, Cb, row, B, L):
     """The same for a kernel of one position, L channels at a time: sums Cb x B, gw rows of Cb channels."""
     size, narrow, table = gw.itemsize, np.empty(L * B, gw.dtype), np.empty(L, np.int64)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..arrays import nchw, nhwc
 from ..buffers import empty
-from ..jit import jit
+from ..jit import jit, jit_inside
 from ..prepare import prepared
 from ..sandwich import sandwich
 from ..threads import PARTS, get_num_threads, own, scratch, share_out
@@ -215,7 +215,7 @@ def _panel_weights(first, last, plan, U, zeros, steps, L, panel):
         _part_of_panel(plan, to, unit // parts, unit % parts * CHANNELS, panel, zeros, steps[1], L)
 
 
-@jit
+@jit_inside
 def _part_of_panel(plan, U, b, c0, panel, zeros, us, L):
     """U of CHANNELS input channels from c0 on and the output channels of panel b."""
     C, m, q, B = plan.sizes[2], plan.sizes[9], plan.sizes[10], plan.sizes[15]

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..jit import jit
+from ..jit import jit_inside
 from ..memory import copy
 from ..sandwich import run_sandwich
 from ..tile import lanes, run_tile
@@ -77,7 +77,7 @@ def row_width(channels, dtype):
     return width if width * np.dtype(dtype).itemsize % 2048 else width + L
 
 
-@jit
+@jit_inside
 def weights(address, panels, U, zeros, c0, c1, C, us, r):
     """U = G g G^T for the input channels c0 ... c1 of one panel of B output channels.
 
@@ -90,7 +90,7 @@ def weights(address, panels, U, zeros, c0, c1, C, us, r):
         run_sandwich(address, g, r * C * B, C * B, to, us[0], us[1], zeros.ctypes.data, B, -np.inf)
 
 
-@jit
+@jit_inside
 def inputs(address, x, V, patch, zeros, t0, t1, vs, H, W, C, Cv, Cp, B, bs, top, left, m, seen, q, down, across):
     """V of the tiles t0 ... t1: the seen x seen pixels from (row m - top, column m - left) on, transformed.
 
@@ -110,7 +110,7 @@ def inputs(address, x, V, patch, zeros, t0, t1, vs, H, W, C, Cv, Cp, B, bs, top,
             run_sandwich(address, d + c * size, step, C, to, q * vs, vs, zeros.ctypes.data, min(B, Cv - c), -np.inf)
 
 
-@jit
+@jit_inside
 def products(address, V, U, M, zeros, tiles, vs, us, ms, K, Vp, Mp, columns, panel, q, P, B, more):
     """M = V U, or M += V U if there is `more`, for each of the q q elements: tiles x K times K x columns.
 
@@ -130,7 +130,7 @@ def products(address, V, U, M, zeros, tiles, vs, us, ms, K, Vp, Mp, columns, pan
                 )
 
 
-@jit
+@jit_inside
 def outputs(address, M, y, patch, bias, low, t0, t1, ms, Mp, OH, OW, OC, o0, count, m, q, down, across):
     """y = max(low, A^T M A + bias) for the tiles t0 ... t1 and `count` channels from o0 on; nothing outside of y.
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..arrays import nhwc
 from ..buffers import empty
-from ..jit import jit
+from ..jit import jit, jit_inside
 from ..memory import copy
 from ..sandwich import run_sandwich, sandwich, transposed
 from ..threads import PARTS, get_num_threads, own, scratch, share_out
@@ -119,7 +119,7 @@ def _blocks(first, last, plan, kept, apart_s, tiles, stage, S):
             _to_kernel(plan.addresses[3], sums, ss, plan.gw, plan.zeros, C, *part, q, B)
 
 
-@jit
+@jit_inside
 def _to_kernel(address, S, ss, gw, zeros, C, c0, count, o0, valid, q, B):
     """gw = G^T S G for `count` input channels from c0 on and `valid` output channels from o0 on."""
     size = gw.itemsize

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..arrays import nchw, nhwc
 from ..buffers import empty
-from ..jit import jit
+from ..jit import jit, jit_inside
 from ..threads import get_num_threads, share_out
 from ..tile import lanes
 from .channels import best, mean, share
@@ -174,7 +174,7 @@ def _max_any(first, last, x, y, index, rows, cols):
             _max_window(x[n], y[n, oh, ow], index[n, oh, ow], rows[oh], cols[ow])
 
 
-@jit
+@jit_inside
 def _max_window(x, y, index, row, col):
     W, C = x.shape[1:]
     for c in range(C):  # a slice would compile NumPy's message about shapes that differ, for 1.7 s
@@ -312,7 +312,7 @@ def _unpool_grad_input(gy, index, last, gx):
                     gx[n, o, c] = gy[n, index[n, o, c], c]
 
 
-@jit
+@jit_inside
 def _raise(base, power, exponent):
     """power[c] = base[c] ** exponent, base being used up: by squaring, which is vectorised, for small whole numbers."""
     C = base.shape[0]
