@@ -268,26 +268,69 @@ def test_offline_the_error_says_in_one_line_where_to_put_the_files(tmp_path, cap
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_files_that_are_there_are_not_fetched_again(server, tmp_path):
-    def idx(*shape):
-        return bytes([0, 0, 8, len(shape)]) + np.array(shape, ">u4").tobytes() + bytes(int(np.prod(shape)))
+def idx(*shape):
+    return bytes([0, 0, 8, len(shape)]) + np.array(shape, ">u4").tobytes() + bytes(int(np.prod(shape)))
 
-    raw = dict(zip(catalogue.IDX_SIZES, (idx(3, 28, 28), idx(3), idx(2, 28, 28), idx(2)), strict=True))
-    packed = {f"{name}.gz": gzip.compress(content) for name, content in raw.items()}
-    server.files.update(packed)
-    entry = catalogue.MNIST._replace(
+
+RAW = dict(zip(catalogue.IDX_SIZES, (idx(3, 28, 28), idx(3), idx(2, 28, 28), idx(2)), strict=True))
+PACKED = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in RAW.items()}
+
+
+def little_mnist(server):
+    """MNIST of three and two images, from the server."""
+    server.files.update(PACKED)
+    return catalogue.MNIST._replace(
         mirrors=(server.url + "good/",),
-        fetches=tuple(Fetch(name, len(p), hashlib.md5(p).hexdigest()) for name, p in packed.items()),
+        fetches=tuple(Fetch(name, len(p), hashlib.md5(p).hexdigest()) for name, p in PACKED.items()),
         folders=tuple(f._replace(train=tuple(x._replace(md5=None) for x in f.train),
                                  test=tuple(x._replace(md5=None) for x in f.test)) for f in catalogue.MNIST.folders),
     )
+
+
+def test_files_that_are_there_are_not_fetched_again(server, tmp_path):
+    entry = little_mnist(server)
     (tmp_path / "mnist").mkdir()
-    (tmp_path / "mnist" / "train-labels-idx1-ubyte").write_bytes(raw["train-labels-idx1-ubyte"])
+    (tmp_path / "mnist" / "train-labels-idx1-ubyte").write_bytes(RAW["train-labels-idx1-ubyte"])
     images, labels = sources.read(entry, tmp_path, download=True)
     assert images.shape == (3, 1, 28, 28) and labels.tolist() == [0, 0, 0]
     assert len(server.asked) == 3
     assert sources.read(entry, tmp_path, False, download=True)[0].shape == (2, 1, 28, 28)
     assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize("name", ["train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"])
+def test_damaged_files_are_fetched_again(server, tmp_path, name):
+    entry = little_mnist(server)
+    (tmp_path / "mnist").mkdir()
+    for other, content in PACKED.items():
+        (tmp_path / "mnist" / other).write_bytes(content)
+    (tmp_path / "mnist" / f"{name.removesuffix('.gz')}.gz").unlink()
+    (tmp_path / "mnist" / name).write_bytes({**PACKED, **RAW}[name][:-7])
+    with pytest.raises(ValueError, match=name):
+        sources.read(entry, tmp_path)
+    assert sources.read(entry, tmp_path, download=True)[0].shape == (3, 1, 28, 28)
+    assert len(server.asked) == 1
+    assert sources.read(entry, tmp_path)[0].shape == (3, 1, 28, 28)
+
+
+@pytest.mark.parametrize("damaged", ["little.tar.gz", "little-bin/one.bin"])
+def test_damaged_archives_and_files_of_archives_are_fetched_again(server, tmp_path, damaged):
+    entry = little(server, GOOD)
+    (tmp_path / "little-bin").mkdir()
+    (tmp_path / "little-bin" / "two.bin").write_bytes(RECORDS)
+    (tmp_path / damaged).write_bytes(RECORDS[:-1])
+    with pytest.raises(ValueError, match=damaged):
+        sources.read(entry, tmp_path)
+    assert len(sources.read(entry, tmp_path, download=True)[0]) == 5
+    assert (tmp_path / "little-bin" / "one.bin").read_bytes() == RECORDS
+
+
+def test_offline_a_damaged_file_is_named_too(server, tmp_path):
+    entry = little(server, GOOD, ("missing",))
+    (tmp_path / "little-bin").mkdir()
+    (tmp_path / "little-bin" / "one.bin").write_bytes(b"")
+    with pytest.raises(download.DownloadError, match=r"one\.bin.*cannot download little.tar.gz .* by hand$"):
+        sources.read(entry, tmp_path, download=True)
 
 
 LINK = {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}

@@ -97,7 +97,7 @@ def _from(url, file, size, md5, timeout, progress):
                 if isinstance(error, http.client.IncompleteRead):
                     raise _Refused(f"the connection broke off after {file.tell()} of {size} bytes") from None
                 raise
-    if _md5(file.name) != md5:
+    if md5_of(file.name) != md5:
         file.truncate(0)
         file.seek(0)
         if found:  # what an earlier download left may have been to blame
@@ -105,7 +105,8 @@ def _from(url, file, size, md5, timeout, progress):
         raise _Refused("the file has another checksum than the official one")
 
 
-def _md5(path):
+def md5_of(path):
+    """The md5 of a file, as hexadecimal digits."""
     digest = hashlib.md5(usedforsecurity=False)
     with open(path, "rb") as file:
         while part := file.read(1 << 20):

@@ -11,17 +11,21 @@ from . import download
 SMALL = 1 << 20  # bytes of an archive beside the files that are wanted: class names, a page about the data
 
 
-def install(entry, root, timeout=download.TIMEOUT):
+def install(entry, root, timeout=download.TIMEOUT, anew=False):
     """Fetch what is not there of a data set's official files into the first of its folders below root.
 
-    Raises DownloadError, which says where to put the files by hand, ValueError for an archive that is not what it
-    should be, and OSError where a folder cannot be written.
+    anew: also what is there but is not official. Raises DownloadError, which says where to put the files by hand,
+    ValueError for an archive that is not what it should be, and OSError where a folder cannot be written.
     """
     folder = root / entry.folders[0].path
     for fetch in entry.fetches:
         archive = fetch.name.endswith(".tar.gz")
         place = (root if archive else folder) / fetch.name
-        if not place.is_file() and not (folder / fetch.name.removesuffix(".gz")).is_file():
+        if anew:
+            there = place.is_file() and download.md5_of(place) == fetch.md5
+        else:
+            there = place.is_file() or (folder / fetch.name.removesuffix(".gz")).is_file()
+        if not there:
             try:
                 download.fetch([mirror + fetch.name for mirror in entry.mirrors], place, fetch.size, fetch.md5, timeout)
             except download.DownloadError as error:

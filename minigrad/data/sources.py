@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from . import catalogue, cifar, idx, install
+from .download import DownloadError
 
 
 def data_root(root=None):
@@ -22,10 +23,23 @@ def data_root(root=None):
 def read(entry, root=None, train=True, download=False):
     """(images, labels) of one part of a data set: uint8 N x C x H x W and N, labels within its classes.
 
-    download: fetch what is not there. Raises FileNotFoundError naming a missing file, ValueError for one that is not
-    what it should be, and what `install.install` raises.
+    download: fetch what is not there or damaged. Raises FileNotFoundError naming a missing file, ValueError for one
+    that is not what it should be, and what `install.install` raises.
     """
     root = data_root(root)
+    try:
+        return _read(entry, root, train, download)
+    except ValueError as damage:
+        if not download:
+            raise
+        try:
+            install.install(entry, root, anew=True)
+        except DownloadError as error:
+            raise DownloadError(f"{damage}; {error}") from None
+    return _read(entry, root, train, False)
+
+
+def _read(entry, root, train, download):
     found = find(entry, root, train)
     if found is None and (download or install.archives(entry, root)):
         install.install(entry, root)
@@ -108,7 +122,7 @@ def check_sums(entry, files, digests):
     if strange:
         more = f" and {len(strange) - 1} more of its files" if len(strange) > 1 else ""
         warnings.warn(f"{entry.title}: not the official files, by their md5, but of their layout, and so used: "
-                      f"{strange[0]}{more}", stacklevel=5)
+                      f"{strange[0]}{more}", stacklevel=6)
 
 
 # --- what is in them
