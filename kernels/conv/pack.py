@@ -14,7 +14,7 @@ from ..threads import share_out
 from ..tile import lanes
 from ..transpose import run_transpose, transpose
 
-PARTS = 4  # of the input channels, packed by different threads
+UNITS = 4  # of a panel: parts of its input channels, packed by different threads
 SMALL = 1 << 15  # numbers that one thread packs
 
 
@@ -27,7 +27,7 @@ class Weights(NamedTuple):
     like: np.ndarray  # of their dtype
 
 
-def seen(w):
+def as_weights(w):
     """The Weights of an array, which the caller keeps alive."""
     return Weights(w.ctypes.data, w.shape, w.strides, np.empty(0, w.dtype))
 
@@ -49,8 +49,8 @@ def pack(w, order, kept=None, vectors=None):
     shape = g, -(-ocg // width), len(order), cg, width
 
     def fill(panels):
-        units, pieces = g * shape[1] * PARTS, None if panels.size > SMALL else 1
-        share_out(_pack, units, transpose(w.dtype).address, seen(w), taps(w, order), panels, L, pieces=pieces)
+        units, pieces = g * shape[1] * UNITS, None if panels.size > SMALL else 1
+        share_out(_pack, units, transpose(w.dtype).address, as_weights(w), taps(w, order), panels, L, pieces=pieces)
 
     return prepared(kept, ("panels", tuple(order), vectors), w, shape, fill), vectors
 
@@ -69,12 +69,12 @@ def _taps(positions, order):
 
 @jit
 def _pack(first, last, address, w, tap, panels, L):
-    """Some of the panels; each is PARTS units."""
+    """Some units of work; each panel is UNITS of them."""
     _, blocks, T, Cg, B = panels.shape
     for unit in range(first, last):
-        g, b, part = unit // PARTS // blocks, unit // PARTS % blocks, unit % PARTS
+        g, b, part = unit // UNITS // blocks, unit // UNITS % blocks, unit % UNITS
         to = panels.ctypes.data + (g * blocks + b) * T * Cg * B * panels.itemsize
-        pack_panel(address, w, tap, to, g, b, part * Cg // PARTS, (part + 1) * Cg // PARTS, 0, Cg, B, L)
+        pack_panel(address, w, tap, to, g, b, part * Cg // UNITS, (part + 1) * Cg // UNITS, 0, Cg, B, L)
 
 
 @jit_inside

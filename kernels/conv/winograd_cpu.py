@@ -19,7 +19,7 @@ from ..tile import lanes, most_pixels, split, tile
 from ..transpose import transpose
 from . import direct_cpu, winograd_weights
 from .direct_cpu import by_position
-from .pack import Weights, pack, pack_panel, seen, taps, vectors_for
+from .pack import Weights, as_weights, pack, pack_panel, taps, vectors_for
 from .params import conv_output_shape
 from .winograd_tile import F2_5, F4, apart, inputs, outputs, products, row_width, weights
 
@@ -110,7 +110,7 @@ def _convolve(x, w, order, size, padding, algorithm, kept, bias=None, low=-np.in
         transpose(x.dtype).address,
     )
     sizes = np.array(sizes, np.int64)
-    plan = Plan(x.reshape(-1), y.reshape(-1), seen(w), taps(w, order), start, low, sizes, addresses)
+    plan = Plan(x.reshape(-1), y.reshape(-1), as_weights(w), taps(w, order), start, low, sizes, addresses)
     (_by_panels if large else _by_tiles)(plan, w, blocks, order, kept)
     return y
 
